@@ -1,0 +1,55 @@
+"""Every field of a run, with the recipe of the published numbers (arXiv 2110.00375) as default."""
+
+from ml_collections import ConfigDict
+
+
+def get_config():
+  """The configuration that every other file in this folder starts from."""
+  config = ConfigDict()
+  config.seed = 0  # parameters, data order, every random draw
+
+  config.data = ConfigDict()
+  config.data.name = 'mnist'  # digits, mnist, fashion_mnist, cifar10, celeb_a
+  config.data.path = ''  # instead of TFDS: a folder of IDX files, a folder of images, or a .npz/.npy file
+  config.data.tfds_dir = ''  # where TFDS keeps its data; '' is ~/tensorflow_datasets
+  config.data.cache_dir = '~/.cache/fsvae_jax'  # decoded images, one memory-mapped array a split
+  config.data.crop = 0  # centre crop to this many pixels before resizing; 0 is none
+  config.data.flip = False  # mirror half of the training images, drawn anew at every step
+
+  config.model = ConfigDict()
+  config.model.name = 'fsvae'
+  config.model.image_size = 32  # pixels a side; a multiple of 2 ** len(features)
+  config.model.channels = 1  # 1 grey, 3 colour
+  config.model.features = (32, 64, 128, 256)  # encoder widths; the decoder mirrors them
+  config.model.timesteps = 16  # T
+  config.model.latent_dim = 128  # D
+  config.model.draws = 20  # K, spikes from which one is picked
+  config.model.tau = 0.25  # membrane decay a step
+  config.model.v_th = 0.2  # threshold
+  # reference_rectangle, paper_rectangle, triangle, arctan, sigmoid, fast_sigmoid
+  config.model.surrogate = 'reference_rectangle'
+  config.model.sampler = 'bernoulli'
+  config.model.scheduled_sampling = (0.1, 0.3)  # rate at the first and at the last step of training
+  config.model.distance = 'mmd'  # between posterior and prior: mmd, kld
+  config.model.distance_weight = -1.0  # negative: as published (mmd 1, kld 1e-4)
+
+  config.train = ConfigDict()
+  config.train.batch_size = 250  # over all devices
+  config.train.epochs = 150
+  config.train.steps = 0  # if not 0: this many steps, whatever `epochs` says
+  config.train.learning_rate = 1e-3
+  config.train.schedule = 'constant'  # constant, cosine (to zero at the end)
+  config.train.warmup_steps = 0  # linear, from zero
+  config.train.weight_decay = 1e-3
+  config.train.clip_norm = 0.0  # largest global norm of the gradient; 0 is no limit
+  config.train.ema_decay = 0.0  # moving average of parameters and statistics, used in tests; 0 is none
+  config.train.log_every = 50  # steps
+  config.train.test_every = 1000  # steps between tests; 0 tests only at the end
+  config.train.checkpoint_every = 1000  # steps
+  config.train.keep = 3  # newest checkpoints that stay
+
+  config.test = ConfigDict()
+  config.test.batch_size = 250
+  config.test.images = 0  # only the first so many test images; 0 is all
+  config.test.samples = 64  # generated images in the picture
+  return config.lock()

@@ -1,0 +1,123 @@
+"""Checkpoints of the authors' PyTorch code (kamata1729/FullySpikingVAE), turned into ours.
+
+    python -m fsvae_jax.interop.reference --checkpoint FILE.pth|FILE.npz --config configs/mnist.py --workdir DIR
+
+The reference's arrays are channels-first and its convolution kernels carry a trailing time axis of one.
+`.pth` needs PyTorch (`pip install 'fsvae_jax[torch]'`); an `.npz` holds the same names.
+"""
+
+import math
+import pathlib
+
+import numpy as np
+from flax import traverse_util
+
+
+def load_state_dict(path):
+  """{name: array} of a `.pth` state dict or an `.npz` file."""
+  path = pathlib.Path(path)
+  if not path.is_file():
+    raise FileNotFoundError(f'no checkpoint at {path}')
+  if path.suffix == '.npz':
+    with np.load(path) as arrays:
+      return dict(arrays)
+  try:
+    import torch
+  except ImportError as error:
+    raise ImportError(
+      f'reading {path} needs PyTorch: pip install "fsvae_jax[torch]", or save its arrays as .npz'
+    ) from error
+  state = torch.load(path, map_location='cpu', weights_only=True)
+  return {name: tensor.numpy() for name, tensor in state.items()}
+
+
+# The reference's buffers that are no parameters of ours.
+_IGNORED = ('num_batches_tracked', 'initial_input', 'membrane_output_layer.coef')
+
+
+def _channels_last(array, channels):
+  """Reorders a first axis that flattens [C, S, S] into one that flattens [S, S, C]."""
+  side = math.isqrt(array.shape[0] // channels)
+  return np.moveaxis(array.reshape(channels, side, side, -1), 0, 2).reshape(array.shape)
+
+
+def _layers(features):
+  """(network, layer, the reference's name, its kernel in our layout, its vectors in our layout)."""
+  widest = features[-1]
+
+  def same(vector):
+    return vector
+
+  def flat(array):
+    return _channels_last(array, widest)
+
+  def conv(kernel):
+    return np.moveaxis(kernel[..., 0], (0, 1), (3, 2))
+
+  def transposed(kernel):
+    return np.moveaxis(kernel[..., 0], (0, 1), (2, 3))
+
+  last = len(features) - 1
+  for i in range(last + 1):
+    yield 'encoder', f'conv_{i}', f'encoder.{i}', conv, same
+  yield 'encoder', 'dense', 'before_latent_layer', lambda kernel: flat(kernel.T), same
+  for net in ('posterior', 'prior'):
+    for i in range(3):
+      yield net, f'dense_{i}', f'{net}.layers.{i}', np.transpose, same
+  yield 'decoder', 'dense', 'decoder_input', lambda kernel: flat(kernel).T, flat
+  for i in range(last):
+    yield 'decoder', f'conv_{i}', f'decoder.{i}', transposed, same
+  yield 'decoder', f'conv_{last}', 'final_layer.0', transposed, same
+  yield 'decoder', 'pixels', 'final_layer.1', transposed, same
+
+
+def leaves(features):
+  """{path in `variables`: (the reference's name, function from its array to ours)}."""
+  table = {}
+  for net, layer, name, kernel, vector in _layers(features):
+    path = (net, layer) if layer == 'pixels' else (net, layer, 'synapses')
+    table['params', *path, 'kernel'] = f'{name}.weight', kernel
+    table['params', *path, 'bias'] = f'{name}.bias', vector
+    if layer != 'pixels':
+      table['params', net, layer, 'norm', 'scale'] = f'{name}.bn.weight', vector
+      table['params', net, layer, 'norm', 'bias'] = f'{name}.bn.bias', vector
+      table['batch_stats', net, layer, 'norm', 'mean'] = f'{name}.bn.running_mean', vector
+      table['batch_stats', net, layer, 'norm', 'var'] = f'{name}.bn.running_var', vector
+  return table
+
+
+def convert(state, features, like):
+  """`variables` of fsvae.py from the reference's state dict.
+
+  Args:
+    state: {name: array}, float32.
+    features: the model's convolution widths.
+    like: `variables` of the model, as arrays or shapes.
+
+  Raises:
+    ValueError: naming every tensor that is missing, surplus, or of the wrong shape or type.
+  """
+  table = leaves(features)
+  expected = {path: leaf.shape for path, leaf in traverse_util.flatten_dict(like).items()}
+  names = {name for name, _ in table.values()}
+  faults = [f'missing: {name}' for name in sorted(names - set(state))]
+  faults += [
+    f'surplus: {name} {np.shape(state[name])}'
+    for name in sorted(set(state) - names)
+    if not name.endswith(_IGNORED)
+  ]
+  converted = {}
+  for path, (name, change) in table.items():
+    if name not in state:
+      continue
+    array = state[name]
+    try:
+      converted[path] = change(array)
+      fits = converted[path].shape == expected[path] and array.dtype == np.float32
+    except (ValueError, IndexError):  # not even of the rank that the change expects
+      fits = False
+    if not fits:
+      faults.append(f'{name} is {array.dtype}{array.shape}, which does not fit float32{expected[path]} (ours)')
+  if faults:
+    raise ValueError('the checkpoint does not fit the configured model:\n  ' + '\n  '.join(faults))
+  return traverse_util.unflatten_dict(converted)

@@ -1,0 +1,15 @@
+"""Models by name: `make(config.model)` gives the `Model` whose file `config.model.name` names."""
+
+from fsvae_jax.models import fsvae
+from fsvae_jax.models.interface import Model
+
+MODELS = {'fsvae': fsvae.make}
+
+
+def make(config) -> Model:
+  """The model of `config.model`; raises ValueError, naming the known ones, for an unknown name."""
+  fields = dict(config)
+  name = fields.pop('name')
+  if name not in MODELS:
+    raise ValueError(f'unknown model {name!r}; known: {", ".join(MODELS)}')
+  return MODELS[name](**fields)

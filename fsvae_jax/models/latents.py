@@ -1,0 +1,100 @@
+"""The autoregressive Bernoulli latent (arXiv 2110.00375, section 4.2).
+
+Posterior and prior networks emit K binary spikes for each latent channel and step. One of the K is picked
+uniformly at random, z[t, d] = q[t, d, pick[t, d]], so that z[t, d] ~ Bernoulli(mean_k q[t, d, k]), and z[t]
+is part of the network's input at t + 1. A network takes part as a function of one step,
+
+    step(input_BI, residues) -> (spikes_BDK, residues),         residues = None before the first step,
+
+that carries every neuron's residue: a sample of T steps costs T step evaluations.
+"""
+
+import chex
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.sharding import PartitionSpec as P
+
+
+def draw_picks(key, batch, timesteps, latent_dim, draws):
+  """Which of the K spikes is taken: int32 [B, T, D], uniform in [0, K); split over the mesh, if one is set."""
+  shape = (batch, timesteps, latent_dim)
+  axes = jax.sharding.get_abstract_mesh().axis_names
+  return jax.random.randint(key, shape, 0, draws, out_sharding=P(axes) if axes else None)
+
+
+def take(spikes_DK, picks_D):
+  """`spikes[..., d, picks[..., d]]`: [..., D, K], [..., D] -> [..., D]; the gradient goes to the picked spike."""
+  chex.assert_equal_shape([spikes_DK[..., 0], picks_D])
+  # As a masked sum: its gradient is a product, where that of a gather is a scatter.
+  picked = picks_D[..., None] == jnp.arange(spikes_DK.shape[-1])
+  return jnp.sum(jnp.where(picked, spikes_DK, 0), axis=-1)
+
+
+def shift(z_BTD):
+  """z[t-1] at t, zero at t = 0: the history that the networks are given."""
+  return jnp.pad(z_BTD, ((0, 0), (1, 0), (0, 0)))[:, :-1]
+
+
+def bernoulli(step, picks_BTD, x_BTD=None):
+  """A sample z [B, T, D]: z[t] picked from `step`'s K spikes on concat(x[t], z[t-1]), or on z[t-1] alone.
+
+  Args:
+    step: the posterior's (with `x_BTD`) or the prior's (without).
+    picks_BTD: [B, T, D] integers in [0, K).
+    x_BTD: [B, T, D] encoder spikes, or None.
+  """
+  xs_TBD = () if x_BTD is None else (jnp.moveaxis(x_BTD, 1, 0),)
+
+  def sample(carry, inputs):
+    z_BD, residues = carry
+    picks_BD, *x = inputs
+    spikes_BDK, residues = step(jnp.concatenate((*x, z_BD), axis=-1), residues)
+    z_BD = take(spikes_BDK, picks_BD)
+    return (z_BD, residues), z_BD
+
+  picks_TBD = jnp.moveaxis(picks_BTD, 1, 0)
+  z_BD = jnp.zeros_like(picks_TBD[0], dtype=jnp.float32)
+  residues = rest(step, jnp.concatenate((*(x[0] for x in xs_TBD), z_BD), axis=-1))
+  _, z_TBD = lax.scan(sample, (z_BD, residues), (picks_TBD, *xs_TBD))
+  return jnp.moveaxis(z_TBD, 0, 1)
+
+
+def scheduled(step, z_BTD, key, rate, first=5):
+  """Scheduled sampling of the prior's input (arXiv 2110.00375, section 4.3; arXiv 1506.03099).
+
+  From step `first` on, with probability `rate` (one coin a step for the whole batch), z[t] is replaced by
+  what the prior itself, on what it was given so far, holds likelier: 1 where mean_k p[t] + noise > 1/2;
+  the noise (0.001 standard deviations of a normal) breaks ties.
+
+  Returns:
+    [B, T, D] the sequence with its replacements.
+  """
+  coin_key, noise_key = jax.random.split(key)
+  batch, timesteps, latent_dim = z_BTD.shape
+  coins_T = jax.random.bernoulli(coin_key, rate, (timesteps,)) & (jnp.arange(timesteps) >= first)
+  noise_BTD = 1e-3 * jax.random.normal(noise_key, (batch, timesteps, latent_dim))
+
+  def replace(carry, inputs):
+    given_BD, residues = carry
+    z_BD, coin, noise_BD = inputs
+    spikes_BDK, residues = step(given_BD, residues)
+    own_BD = (jnp.mean(spikes_BDK, -1) + noise_BD > 0.5).astype(z_BD.dtype)
+    given_BD = jnp.where(coin, own_BD, z_BD)
+    return (given_BD, residues), given_BD
+
+  z_TBD = jnp.moveaxis(z_BTD, 1, 0)
+  start = jnp.zeros_like(z_TBD[0])
+  _, given_TBD = lax.scan(
+    replace, (start, rest(step, start)), (z_TBD, coins_T, jnp.moveaxis(noise_BTD, 1, 0))
+  )
+  return jnp.moveaxis(given_TBD, 0, 1)
+
+
+def rest(step, input_BI):
+  """Zero residues for every neuron of `step`."""
+  _, residues = jax.eval_shape(step, input_BI, None)
+  return jax.tree.map(jnp.zeros_like, residues)
+
+
+SAMPLERS = {'bernoulli': bernoulli}

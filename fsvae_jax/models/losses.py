@@ -1,0 +1,42 @@
+"""Loss terms: reconstruction error, and the distance between posterior and prior."""
+
+import chex
+import jax.numpy as jnp
+
+from fsvae_jax.spiking import synapse
+
+
+def mean_squared_error(reconstruction_BHWC, image_BHWC):
+  """Mean over all pixels of the squared error of images in [-1, 1]."""
+  chex.assert_equal_shape([reconstruction_BHWC, image_BHWC])
+  return jnp.mean(jnp.square(reconstruction_BHWC - image_BHWC))
+
+
+def mmd(q_BTDK, p_BTDK):
+  """Maximum mean discrepancy with the PSP kernel (arXiv 2110.00375, section 4.4).
+
+      mean over B, T, D of (PSP(mean_k q) - PSP(mean_k p))^2
+
+  The paper sums over T; its code, which made the published numbers, takes the mean.
+  """
+  chex.assert_equal_shape([q_BTDK, p_BTDK])
+  return jnp.mean(jnp.square(synapse.psp(jnp.mean(q_BTDK, -1) - jnp.mean(p_BTDK, -1))))
+
+
+def kld(q_BTDK, p_BTDK, epsilon=1e-2):
+  """Kullback-Leibler divergence of the Bernoulli latents, as the reference computes it.
+
+      sum over T and D, mean over B, of log((a + e) / (b + e)) + (1 - a) log((1 - a + e) / (1 - b + e)),
+      a = mean_k q, b = mean_k p
+
+  (The first term lacks its factor a, there as here: docs/fidelity.md.)
+  """
+  chex.assert_equal_shape([q_BTDK, p_BTDK])
+  a, b = jnp.mean(q_BTDK, -1), jnp.mean(p_BTDK, -1)
+  on = jnp.log((a + epsilon) / (b + epsilon))
+  off = (1 - a) * jnp.log((1 - a + epsilon) / (1 - b + epsilon))
+  return jnp.mean(jnp.sum(on + off, axis=(1, 2)))
+
+
+# Each with the weight that the published runs gave it.
+DISTANCES = {'mmd': (mmd, 1.0), 'kld': (kld, 1e-4)}

@@ -1,0 +1,75 @@
+"""The log of a training run: metrics between two lines, speed, a progress bar, and the check for NaN."""
+
+import math
+import sys
+import time
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+
+class Progress:
+  """Collects the metrics of single steps and reports their means.
+
+  Metrics stay on the device until a line is due; only the step before the newest is waited for, so that
+  the device always has work.
+  """
+
+  def __init__(self, start, total, batch_size):
+    self._batch_size = batch_size
+    self._steps = []  # (step, metrics) since the last line
+    self._begin = time.perf_counter()
+    bar = sys.stderr.isatty() and jax.process_index() == 0
+    self._bar = tqdm(total=total, initial=start, unit='step', dynamic_ncols=True, disable=not bar)
+    self._total = total
+
+  def add(self, step, metrics):
+    """Takes one step's metrics, a dict of scalars on the device."""
+    if self._steps:
+      jax.block_until_ready(self._steps[-1][1])
+    self._steps.append((step, metrics))
+    self._bar.update()
+
+  def check(self):
+    """Raises FloatingPointError, naming the step, if a metric since the last line is not finite."""
+    self._steps = [(step, jax.device_get(metrics)) for step, metrics in self._steps]
+    for step, metrics in self._steps:
+      for name, value in metrics.items():
+        if not math.isfinite(value):
+          raise FloatingPointError(
+            f'{name} is {value} at step {step}; the checkpoints before it stay. A smaller '
+            'train.learning_rate or a train.clip_norm may help'
+          )
+
+  def line(self):
+    """Means since the last line as {'train/...': value, 'images_per_s': value}."""
+    self.check()
+    values = [metrics for _, metrics in self._steps]
+    means = {f'train/{name}': float(np.mean([v[name] for v in values])) for name in values[0]}
+    means['images_per_s'] = len(values) * self._batch_size / (time.perf_counter() - self._begin)
+    self.resume()
+    return means
+
+  def resume(self):
+    """Starts the clock of the next line; what lies between two lines (tests, pictures) is not training."""
+    self._steps = []
+    self._begin = time.perf_counter()
+
+  def say(self, text):
+    """Prints for people: above the bar on a terminal; once, from process 0."""
+    if jax.process_index() == 0:
+      tqdm.write(text, file=sys.stdout)
+      sys.stdout.flush()
+
+  def report(self, step, scalars):
+    """Prints the chief scalars of a step."""
+    shown = {'train/loss': 'loss', 'train/reconstruction': 'reconstruction', 'train/distance': 'distance'}
+    shown |= {'train/rate/z': 'rate z', 'images_per_s': 'images/s'}
+    shown |= {'test/reconstruction': 'test reconstruction', 'test/distance': 'test distance'}
+    parts = [f'{label} {scalars[name]:.4g}' for name, label in shown.items() if name in scalars]
+    self.say(f'step {step}/{self._total}  ' + '  '.join(parts))
+
+  def close(self):
+    """Ends the bar."""
+    self._bar.close()

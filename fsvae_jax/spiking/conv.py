@@ -1,0 +1,91 @@
+"""3x3 convolutions of the FSVAE and their transposes, NHWC; kernels are [3, 3, in, out].
+
+XLA's CPU gradients of strided and dilated convolutions are many times slower than matrix products, so on
+CPU each of them is written as products: patches times a matrix (stride 2), four sub-pixel phases (its
+transpose), nine shifted products (stride 1). Accelerators run their native convolutions.
+"""
+
+import chex
+import jax.numpy as jnp
+from jax import lax
+
+from fsvae_jax.spiking.layout import deinterleave, reshape
+from fsvae_jax.spiking.linear import matmul
+
+_DIMS = ('NHWC', 'HWIO', 'NHWC')
+
+
+def conv(x_NHWC, kernel):
+  """3x3 convolution, stride 2, padding 1: [N, H, W, C] -> [N, H/2, W/2, out]; H and W even."""
+  _check(x_NHWC, kernel)
+  return lax.platform_dependent(x_NHWC, kernel, cpu=_conv_patches, default=_conv_native)
+
+
+def conv_transpose_phases(x_NHWC, kernel):
+  """Transpose of `conv` (stride 2, padding 1, output padding 1), before its pixels are interleaved.
+
+  [N, H, W, C] -> [N, H, W, 2, 2, out]: entry [h, w, i, j] is pixel (2h + i, 2w + j) of the output, so that
+  everything that treats pixels alike (norm, neurons, sums over time) can run before `interleave`.
+  """
+  _check(x_NHWC, kernel)
+  return lax.platform_dependent(
+    x_NHWC, kernel, cpu=_transpose_phases, default=lambda x, k: deinterleave(_transpose_native(x, k))
+  )
+
+
+def conv_transpose_stride1(x_NHWC, kernel):
+  """Transposed 3x3 convolution, stride 1, padding 1: [N, H, W, C] -> [N, H, W, out]."""
+  _check(x_NHWC, kernel)
+  return lax.platform_dependent(x_NHWC, kernel, cpu=_stride1_shifts, default=_stride1_native)
+
+
+def _check(x_NHWC, kernel):
+  chex.assert_rank([x_NHWC, kernel], 4)
+  chex.assert_shape(kernel, (3, 3, x_NHWC.shape[-1], None))
+
+
+def _conv_native(x, kernel):
+  return lax.conv_general_dilated(x, kernel, (2, 2), ((1, 1), (1, 1)), dimension_numbers=_DIMS)
+
+
+def _conv_patches(x, kernel):
+  n, h, w, c = x.shape
+  padded = jnp.pad(x, ((0, 0), (1, 0), (1, 0), (0, 0)))
+  taps = [padded[:, i : i + h : 2, j : j + w : 2] for i in range(3) for j in range(3)]
+  return matmul(jnp.concatenate(taps, axis=-1), kernel.reshape(9 * c, -1))
+
+
+def _transpose_native(x, kernel):
+  return lax.conv_general_dilated(
+    x, kernel[::-1, ::-1], (1, 1), ((1, 2), (1, 2)), lhs_dilation=(2, 2), dimension_numbers=_DIMS
+  )
+
+
+def _transpose_phases(x, kernel):
+  # Output row 2h + i draws on kernel row 1 at input row h (i = 0), or on rows 2 and 0 at h and h + 1.
+  n, h, w, _ = x.shape
+  padded = jnp.pad(x, ((0, 0), (0, 1), (0, 1), (0, 0)))
+  rows = {0: [(0, 1)], 1: [(0, 2), (1, 0)]}  # phase -> (shift, kernel row)
+
+  def phase(i, j):
+    taps = [(di, dj, ki, kj) for di, ki in rows[i] for dj, kj in rows[j]]
+    patches = jnp.concatenate([padded[:, di : di + h, dj : dj + w] for di, dj, _, _ in taps], axis=-1)
+    return matmul(patches, jnp.concatenate([kernel[ki, kj] for _, _, ki, kj in taps]))
+
+  return jnp.stack([jnp.stack([phase(i, j) for j in (0, 1)], 3) for i in (0, 1)], 3)
+
+
+def _stride1_native(x, kernel):
+  return lax.conv_general_dilated(
+    x, kernel[::-1, ::-1], (1, 1), ((1, 1), (1, 1)), dimension_numbers=_DIMS
+  )
+
+
+def _stride1_shifts(x, kernel):
+  # Few outputs a pixel: multiply first, then add up the nine shifted products.
+  n, h, w, c = x.shape
+  products = matmul(x, jnp.moveaxis(kernel, 2, 0).reshape(c, -1))  # [N, H, W, 9 * out]
+  products = jnp.pad(products, ((0, 0), (1, 1), (1, 1), (0, 0)))
+  products = reshape(products, n, h + 2, w + 2, 9, kernel.shape[-1])
+  shifted = [products[:, 2 - i : 2 - i + h, 2 - j : 2 - j + w, 3 * i + j] for i in range(3) for j in range(3)]
+  return sum(shifted)

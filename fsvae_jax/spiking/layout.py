@@ -1,0 +1,35 @@
+"""Rearrangements that keep the first axis split over devices as it is (explicit mesh axes ask to be told)."""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.sharding import PartitionSpec as P
+
+
+def split_like(x, axes=1):
+  """The `out_sharding` of an array whose first `axes` axes are split as x's; None where no mesh is set."""
+  sharding = jax.typeof(x).sharding
+  return None if sharding.mesh.empty else P(*sharding.spec[:axes])
+
+
+def reshape(x, *shape):
+  """`x.reshape(shape)`, where only the first axis may be split over devices, before and after."""
+  return lax.reshape(x, shape, out_sharding=split_like(x))
+
+
+def fold_time(x_BTF):
+  """[B, T, ...] -> [B * T, ...]."""
+  batch, timesteps, *rest = x_BTF.shape
+  return reshape(x_BTF, batch * timesteps, *rest)
+
+
+def interleave(x):
+  """Phases [N, H, W, 2, 2, C] to pixels [N, 2H, 2W, C]."""
+  n, h, w, _, _, c = x.shape
+  return reshape(jnp.moveaxis(x, -3, -4), n, 2 * h, 2 * w, c)
+
+
+def deinterleave(x):
+  """Pixels [N, 2H, 2W, C] to phases [N, H, W, 2, 2, C]."""
+  n, h, w, c = x.shape
+  return jnp.moveaxis(reshape(x, n, h // 2, 2, w // 2, 2, c), -4, -3)

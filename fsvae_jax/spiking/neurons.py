@@ -1,0 +1,152 @@
+"""Leaky integrate-and-fire neurons driven by an affine function of their input, with surrogate gradients.
+
+The drive is `gain * x + offset` per channel: that is tdBN with its statistics already reduced to two
+numbers a channel (see norm.py), or plain input with gain 1 and offset 0. Joining the two means that only
+the synapse's output `x` has to be kept for the backward pass; membranes are recomputed there.
+
+Time is axis 1. Loops index it in place, which spares the transposes that `lax.scan` would need.
+"""
+
+import functools
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from fsvae_jax.spiking import surrogate as surrogates
+
+
+class LIF(NamedTuple):
+  """Constants of a neuron: decay per step, threshold, name of the surrogate derivative."""
+
+  tau: float = 0.25
+  v_th: float = 0.2
+  surrogate: str = 'reference_rectangle'
+
+
+def rest(x_BTF):
+  """Residue [B, ...] of neurons before their first step: zero."""
+  return jnp.zeros_like(x_BTF[:, 0])
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def lif(neuron, x_BTF, gain_C, offset_C, residue_BF):
+  """Spikes of leaky integrate-and-fire neurons with hard reset (arXiv 2110.00375, section 4.1).
+
+      u[t] = r[t-1] + gain * x[t] + offset
+      o[t] = 1 if u[t] > v_th else 0
+      r[t] = tau * u[t] * (1 - o[t])
+
+  The gradient passes through the reset; the derivative of o with respect to u is the surrogate's.
+
+  Args:
+    neuron: LIF constants; tau is per step, v_th in units of the membrane potential u.
+    x_BTF: [B, T, ..., C] output of the synapses.
+    gain_C, offset_C: [C] the drive's affine map.
+    residue_BF: [B, ..., C] r before the first step: what an earlier call returned, or `rest(x)`.
+
+  Returns:
+    spikes [B, T, ..., C], 0 or 1 in x's type, and the residue [B, ..., C] after the last step.
+
+  Raises:
+    AssertionError: if the shapes do not fit each other.
+  """
+  _check(x_BTF, gain_C, offset_C, residue_BF)
+
+  def step(t, carry):
+    residue, spikes = carry
+    _, spike, residue = _step(neuron, _at(x_BTF, t), gain_C, offset_C, residue)
+    return residue, lax.dynamic_update_index_in_dim(spikes, spike, t, 1)
+
+  residue_BF, spikes_BTF = lax.fori_loop(
+    0, x_BTF.shape[1], step, (residue_BF, jnp.zeros_like(x_BTF))
+  )
+  return spikes_BTF, residue_BF
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def lif_readout(neuron, x_BTF, gain_C, offset_C, weight_T):
+  """`sum_t weight[t] * o[t]` [B, ..., C] for the spikes o of `lif`, started at rest, never stored.
+
+  `weight_T` is a constant [T]; no gradient flows to it.
+  """
+  _check(x_BTF, gain_C, offset_C, x_BTF[:, 0])
+  chex.assert_shape(weight_T, (x_BTF.shape[1],))
+
+  def step(t, carry):
+    residue, total = carry
+    _, spike, residue = _step(neuron, _at(x_BTF, t), gain_C, offset_C, residue)
+    return residue, total + weight_T[t] * spike
+
+  return lax.fori_loop(0, x_BTF.shape[1], step, (rest(x_BTF), rest(x_BTF)))[1]
+
+
+def _check(x_BTF, gain_C, offset_C, residue_BF):
+  chex.assert_equal_shape([x_BTF[:, 0], residue_BF])
+  chex.assert_shape([gain_C, offset_C], x_BTF.shape[-1:])
+
+
+def _at(x_BTF, t):
+  return lax.dynamic_index_in_dim(x_BTF, t, 1, keepdims=False)
+
+
+def _step(neuron, x, gain, offset, residue):
+  u = residue + gain * x + offset
+  spike = (u > neuron.v_th).astype(u.dtype)
+  return u, spike, neuron.tau * u * (1 - spike)
+
+
+def _backward(neuron, x_BTF, gain_C, offset_C, residue_BF, d_spike, d_residue_BF):
+  """Reverse of the recursion, given `d_spike(t)` = dL/do[t] and dL/dr[T-1]."""
+  steps = x_BTF.shape[1]
+  derivative = surrogates.SURROGATES[neuron.surrogate]
+
+  def remember(t, carry):
+    residue, u_BTF = carry
+    u, _, residue = _step(neuron, _at(x_BTF, t), gain_C, offset_C, residue)
+    return residue, lax.dynamic_update_index_in_dim(u_BTF, u, t, 1)
+
+  _, u_BTF = lax.fori_loop(0, steps, remember, (residue_BF, jnp.zeros_like(x_BTF)))
+
+  def step(i, carry):
+    d_residue, d_u_BTF = carry  # the first T - i of d_u_BTF still hold membranes
+    t = steps - 1 - i
+    u = _at(d_u_BTF, t)
+    spike = (u > neuron.v_th).astype(u.dtype)
+    d_o = d_spike(t) - d_residue * neuron.tau * u
+    d_u = d_o * derivative(u, neuron.v_th) + d_residue * neuron.tau * (1 - spike)
+    return d_u, lax.dynamic_update_index_in_dim(d_u_BTF, d_u, t, 1)
+
+  d_residue_BF, d_u_BTF = lax.fori_loop(0, steps, step, (d_residue_BF, u_BTF))
+  axes = tuple(range(x_BTF.ndim - 1))
+  d_gain_C = jnp.sum(d_u_BTF * x_BTF, axes)
+  d_offset_C = jnp.sum(d_u_BTF, axes)
+  return gain_C * d_u_BTF, d_gain_C, d_offset_C, d_residue_BF
+
+
+def _lif_forward(neuron, *inputs):
+  return lif(neuron, *inputs), inputs
+
+
+def _lif_backward(neuron, inputs, cotangents):
+  d_spikes_BTF, d_residue_BF = cotangents
+  return _backward(neuron, *inputs, lambda t: _at(d_spikes_BTF, t), d_residue_BF)
+
+
+def _readout_forward(neuron, *inputs):
+  return lif_readout(neuron, *inputs), inputs
+
+
+def _readout_backward(neuron, inputs, d_total):
+  x_BTF, gain_C, offset_C, weight_T = inputs
+  at_rest = rest(x_BTF)
+  d_x, d_gain, d_offset, _ = _backward(
+    neuron, x_BTF, gain_C, offset_C, at_rest, lambda t: weight_T[t] * d_total, at_rest
+  )
+  return d_x, d_gain, d_offset, jnp.zeros_like(weight_T)
+
+
+lif.defvjp(_lif_forward, _lif_backward)
+lif_readout.defvjp(_readout_forward, _readout_backward)

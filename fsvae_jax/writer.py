@@ -1,0 +1,81 @@
+"""What a run leaves to look at: metrics.jsonl, TensorBoard events, pictures."""
+
+import io
+import json
+import time
+
+import numpy as np
+from PIL import Image
+from tensorboard.compat.proto import event_pb2, summary_pb2
+from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+
+class Writer:
+  """Writes scalars and pictures below `workdir`; `workdir` None writes nothing.
+
+  Only one process of a run is given a workdir. Lines of metrics.jsonl that are newer than `step`, the step
+  that the run starts from, are what a lost part of an earlier run wrote: they go.
+  """
+
+  def __init__(self, workdir, step=0):
+    self._workdir = workdir
+    if workdir is None:
+      return
+    path = workdir / 'metrics.jsonl'
+    kept = [line for line in _lines(path) if json.loads(line)['step'] <= step]
+    workdir.mkdir(parents=True, exist_ok=True)
+    path.write_text(''.join(kept))
+    self._jsonl = path.open('a')
+    self._events = EventFileWriter(str(workdir / 'tensorboard'))
+
+  def scalars(self, step, values):
+    """Appends one JSON object, {'step': step, **values}, and the same to TensorBoard."""
+    if self._workdir is None:
+      return
+    self._jsonl.write(json.dumps({'step': step, **values}) + '\n')
+    self._jsonl.flush()
+    self._event(step, [summary_pb2.Summary.Value(tag=k, simple_value=v) for k, v in values.items()])
+
+  def picture(self, step, name, images, columns):
+    """Saves uint8 images [N, H, W, C] as a grid, `pictures/<name>_<step>.png`; returns its path."""
+    if self._workdir is None:
+      return None
+    path = self._workdir / 'pictures' / f'{name}_{step:06d}.png'
+    path.parent.mkdir(exist_ok=True)
+    picture = Image.fromarray(grid(images, columns))
+    picture.save(path)
+    encoded = io.BytesIO()
+    picture.save(encoded, format='png')
+    value = summary_pb2.Summary.Image(
+      height=picture.height, width=picture.width, encoded_image_string=encoded.getvalue()
+    )
+    self._event(step, [summary_pb2.Summary.Value(tag=name, image=value)])
+    return path
+
+  def close(self):
+    """Flushes and closes the files."""
+    if self._workdir is not None:
+      self._jsonl.close()
+      self._events.close()
+
+  def _event(self, step, values):
+    event = event_pb2.Event(wall_time=time.time(), step=step, summary=summary_pb2.Summary(value=values))
+    self._events.add_event(event)
+
+
+def _lines(path):
+  """Whole lines of a file that may not exist; a last line cut short is dropped."""
+  text = path.read_text() if path.exists() else ''
+  return [line for line in text.splitlines(keepends=True) if line.endswith('\n')]
+
+
+def grid(images, columns, margin=2, magnify=2):
+  """uint8 images [N, H, W, C] as one picture, row by row on a grey ground: [rows, columns, 3] or [rows, columns]."""
+  n, h, w, c = images.shape
+  rows = -(-n // columns)
+  cells = np.full((rows * columns, h + margin, w + margin, c), 128, np.uint8)
+  cells[:n, margin:, margin:] = images
+  picture = cells.reshape(rows, columns, h + margin, w + margin, c).swapaxes(1, 2)
+  picture = picture.reshape(rows * (h + margin), columns * (w + margin), c)
+  picture = np.pad(picture, ((0, margin), (0, margin), (0, 0)), constant_values=128)
+  return picture.repeat(magnify, 0).repeat(magnify, 1).squeeze(-1 if c == 1 else ())
