@@ -26,9 +26,8 @@ def draw_picks(key, batch, timesteps, latent_dim, draws):
 def take(spikes_DK, picks_D):
   """`spikes[..., d, picks[..., d]]`: [..., D, K], [..., D] -> [..., D]; the gradient goes to the picked spike."""
   chex.assert_equal_shape([spikes_DK[..., 0], picks_D])
-  # As a masked sum: its gradient is a product, where that of a gather is a scatter.
-  picked = picks_D[..., None] == jnp.arange(spikes_DK.shape[-1])
-  return jnp.sum(jnp.where(picked, spikes_DK, 0), axis=-1)
+  # As a sum of products, whose gradient is a product; that of a gather is a scatter.
+  return jnp.sum(spikes_DK * jax.nn.one_hot(picks_D, spikes_DK.shape[-1]), axis=-1)
 
 
 def shift(z_BTD):

@@ -24,16 +24,14 @@ def mmd(q_BTDK, p_BTDK):
 
 
 def kld(q_BTDK, p_BTDK, epsilon=1e-2):
-  """Kullback-Leibler divergence of the Bernoulli latents, as the reference computes it.
+  """Kullback-Leibler divergence of the Bernoulli latents, smoothed.
 
-      sum over T and D, mean over B, of log((a + e) / (b + e)) + (1 - a) log((1 - a + e) / (1 - b + e)),
+      sum over T and D, mean over B, of a log((a + e) / (b + e)) + (1 - a) log((1 - a + e) / (1 - b + e)),
       a = mean_k q, b = mean_k p
-
-  (The first term lacks its factor a, there as here: docs/fidelity.md.)
   """
   chex.assert_equal_shape([q_BTDK, p_BTDK])
   a, b = jnp.mean(q_BTDK, -1), jnp.mean(p_BTDK, -1)
-  on = jnp.log((a + epsilon) / (b + epsilon))
+  on = a * jnp.log((a + epsilon) / (b + epsilon))
   off = (1 - a) * jnp.log((1 - a + epsilon) / (1 - b + epsilon))
   return jnp.mean(jnp.sum(on + off, axis=(1, 2)))
 

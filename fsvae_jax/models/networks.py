@@ -21,7 +21,7 @@ def torch_bias(fan_in):
 
 
 class Synapses(nn.Module):
-  """`operation(x, kernel)` with its bias; initialised as PyTorch does.
+  """`operation(x, kernel)` and the bias to add to it, [1, ..., 1, features]; initialised as PyTorch does.
 
   PyTorch takes a transposed convolution's *output* channels for its fan-in; `transposed` says so.
   """
@@ -39,7 +39,8 @@ class Synapses(nn.Module):
     kernel_init = nn.initializers.variance_scaling(1 / 3, mode, 'uniform')
     kernel = self.param('kernel', kernel_init, (*self.window, inputs, self.features))
     bias = self.param('bias', torch_bias(fan_in), (self.features,))
-    return self.operation(x, kernel), bias
+    y = self.operation(x, kernel)
+    return y, layout.per_channel(bias, y.ndim)
 
 
 class TdBN(nn.Module):

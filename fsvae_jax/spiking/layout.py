@@ -3,18 +3,24 @@
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 
 def split_like(x, axes=1):
   """The `out_sharding` of an array whose first `axes` axes are split as x's; None where no mesh is set."""
   sharding = jax.typeof(x).sharding
-  return None if sharding.mesh.empty else P(*sharding.spec[:axes])
+  return None if sharding.mesh.empty else NamedSharding(sharding.mesh, P(*sharding.spec[:axes]))
 
 
 def reshape(x, *shape):
   """`x.reshape(shape)`, where only the first axis may be split over devices, before and after."""
   return lax.reshape(x, shape, out_sharding=split_like(x))
+
+
+def per_channel(v_C, ndim):
+  """v [C] as [1, ..., 1, C] of `ndim` axes, to meet an array whose last axis is the channels."""
+  return v_C.reshape((1,) * (ndim - 1) + v_C.shape)
 
 
 def fold_time(x_BTF):

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from fsvae_jax.spiking import surrogate as surrogates
+from fsvae_jax.spiking.layout import per_channel
 
 
 class LIF(NamedTuple):
@@ -92,7 +93,8 @@ def _at(x_BTF, t):
   return lax.dynamic_index_in_dim(x_BTF, t, 1, keepdims=False)
 
 
-def _step(neuron, x, gain, offset, residue):
+def _step(neuron, x, gain_C, offset_C, residue):
+  gain, offset = (per_channel(v_C, x.ndim) for v_C in (gain_C, offset_C))
   u = residue + gain * x + offset
   spike = (u > neuron.v_th).astype(u.dtype)
   return u, spike, neuron.tau * u * (1 - spike)
@@ -123,7 +125,7 @@ def _backward(neuron, x_BTF, gain_C, offset_C, residue_BF, d_spike, d_residue_BF
   axes = tuple(range(x_BTF.ndim - 1))
   d_gain_C = jnp.sum(d_u_BTF * x_BTF, axes)
   d_offset_C = jnp.sum(d_u_BTF, axes)
-  return gain_C * d_u_BTF, d_gain_C, d_offset_C, d_residue_BF
+  return per_channel(gain_C, x_BTF.ndim) * d_u_BTF, d_gain_C, d_offset_C, d_residue_BF
 
 
 def _lif_forward(neuron, *inputs):

@@ -14,8 +14,8 @@ MOMENTUM = 0.1
 def batch_statistics(x):
   """Mean and biased variance [C] of x [..., C], over batch, time and space."""
   axes = tuple(range(x.ndim - 1))
-  mean_C = jnp.mean(x, axes)
-  return mean_C, jnp.mean(jnp.square(x - mean_C), axes)
+  mean = jnp.mean(x, axes, keepdims=True)
+  return mean.reshape(-1), jnp.mean(jnp.square(x - mean), axes)
 
 
 def gain_offset(mean_C, var_C, scale_C, bias_C, amplitude):

@@ -1,0 +1,172 @@
+"""Learning curve beside the reference's, and the choice of statistics for the posterior's first pass.
+
+    python -m benchmarks.fidelity --seeds 0 1 2 --out fidelity.json
+    python -m benchmarks.fidelity --seeds 0 --statistics running per_step cumulative prefix
+
+MNIST, batch 64, learning rate 1e-3 constant, scheduled sampling 0.1, 300 steps. Prints the test
+reconstruction error on the first 512 test images, and the share of the latent's entries in which the first
+pass (which samples the history, without gradient) agrees with the differentiable pass of the same picks.
+"""
+
+import argparse
+import contextlib
+import functools
+import json
+import pathlib
+import statistics
+from unittest import mock
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from configs import mnist
+from fsvae_jax import data, models, sharding, states, train
+from fsvae_jax.models import fsvae, latents
+from fsvae_jax.spiking import neurons, norm
+
+REFERENCE = {50: 0.2848, 100: 0.2310, 150: 0.2041, 200: 0.1983, 250: 0.1813, 300: 0.1757}
+
+
+def per_step(nets, variables, x_BTD, picks_BTD):
+  """First pass normalised by the batch statistics of each single step."""
+
+  def step(input_BI, residues):
+    given = {} if residues is None else {'residues': residues}
+    (spikes_BTDK, residues), _ = fsvae.apply(
+      nets, 'posterior', variables, input_BI[:, None], train=True, **given
+    )
+    return spikes_BTDK[:, 0], residues
+
+  return latents.bernoulli(step, picks_BTD, x_BTD)
+
+
+def prefix(nets, variables, x_BTD, picks_BTD):
+  """First pass as in the reference: every prefix anew, by its own batch statistics; O(T^2)."""
+  z_BTD = jnp.zeros_like(x_BTD)
+  for t in range(x_BTD.shape[1]):
+    given_BTI = jnp.concatenate((x_BTD, latents.shift(z_BTD)), -1)[:, : t + 1]
+    (q_BTDK, _), _ = fsvae.apply(nets, 'posterior', variables, given_BTI, train=True)
+    z_BTD = z_BTD.at[:, t].set(latents.take(q_BTDK[:, t], picks_BTD[:, t]))
+  return z_BTD
+
+
+def cumulative(nets, variables, x_BTD, picks_BTD):
+  """First pass normalised by the batch statistics of all steps so far; O(T)."""
+  neuron = nets.posterior.neuron
+  layers = [variables['params']['posterior'][f'dense_{i}'] for i in range(3)]
+  sums, squares, residues = [0.0] * 3, [0.0] * 3, [None] * 3
+  z_BD, z_TBD = jnp.zeros_like(x_BTD[:, 0]), []
+  for t in range(x_BTD.shape[1]):
+    h = jnp.concatenate((x_BTD[:, t], z_BD), -1)
+    for i, layer in enumerate(layers):
+      y = h @ layer['synapses']['kernel'] + layer['synapses']['bias']
+      sums[i], squares[i] = sums[i] + jnp.mean(y, 0), squares[i] + jnp.mean(y * y, 0)
+      mean = sums[i] / (t + 1)
+      var = squares[i] / (t + 1) - mean**2
+      scale_bias = layer['norm']['scale'], layer['norm']['bias']
+      gain, offset = norm.gain_offset(mean, var, *scale_bias, 2 * neuron.v_th)
+      y = y[:, None]
+      residue = neurons.rest(y) if residues[i] is None else residues[i]
+      spikes, residues[i] = neurons.lif(neuron, y, gain, offset, residue)
+      h = spikes[:, 0]
+    z_BD = latents.take(h.reshape(*z_BD.shape, -1), picks_BTD[:, t])
+    z_TBD.append(z_BD)
+  return jnp.stack(z_TBD, 1)
+
+
+# `running`, the running statistics, is what the package does.
+STATISTICS = {'running': None, 'per_step': per_step, 'cumulative': cumulative, 'prefix': prefix}
+
+
+def detached(first_pass):
+  """`first_pass` without gradient to its arguments."""
+  return lambda nets, *args: first_pass(nets, *jax.lax.stop_gradient(args))
+
+
+def agreement(nets, variables, image_BHWC, key):
+  """Share of equal z [T] between the first and the differentiable pass, in training mode."""
+  picks_BTD = latents.draw_picks(key, len(image_BHWC), nets.config.timesteps, nets.config.latent_dim, nets.config.draws)
+  x_BTD, _ = fsvae.apply(nets, 'encoder', variables, image_BHWC, train=True)
+  first_BTD = fsvae.sample_posterior(nets, variables, x_BTD, picks_BTD)
+  full_BTD = fsvae.forward(nets, variables, image_BHWC, picks_BTD, train=True).z_BTD
+  return jnp.mean(first_BTD == full_BTD, axis=(0, 2))
+
+
+def run(config, images, test_images, seed, steps, every):
+  """Trains; returns {step: (test reconstruction, agreement, agreement at t = 0)}."""
+  fields = dict(config.model)
+  fields.pop('name')
+  nets = fsvae.build(fsvae.FSVAEConfig(**fields))
+  model = models.make(config.model)
+  optimizer = states.make_optimizer(config.train, steps)
+  init_key, train_key, test_key = jax.random.split(jax.random.key(seed), 3)
+  state = jax.jit(lambda key: states.create(model.init(key), optimizer, 0.0))(init_key)
+  step_fn = jax.jit(functools.partial(train.train_step, model, optimizer, config, steps), donate_argnums=0)
+  test = train.Test(model, jax.sharding.get_mesh(), config.test, test_images, test_key)
+  agree = jax.jit(functools.partial(agreement, nets))
+  shown = data.normalize(sharding.spread(jax.sharding.get_mesh(), test_images[:128]))
+  figures = {}
+
+  def measure(step):
+    share_T = np.asarray(agree(state.variables, shown, test_key))
+    mse = test.metrics(state.variables)['test/reconstruction'] if step else float('nan')
+    figures[step] = mse, float(share_T.mean()), float(share_T[0])
+    print(f'  step {step}: test reconstruction {mse:.4f}, agreement {share_T.mean():.3f}', flush=True)
+
+  measure(0)
+  for step, batch in enumerate(data.batches(images, config.train.batch_size, seed, 0, steps), 1):
+    state, _ = step_fn(state, sharding.global_batch(jax.sharding.get_mesh(), batch), train_key)
+    if step % every == 0:
+      measure(step)
+  return figures
+
+
+def main():
+  parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+  parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
+  parser.add_argument('--statistics', nargs='+', choices=STATISTICS, default=['running'])
+  parser.add_argument('--steps', type=int, default=300)
+  parser.add_argument('--every', type=int, default=50)
+  parser.add_argument('--path', default='', help='as --config.data.path: MNIST without TFDS')
+  parser.add_argument('--out', type=pathlib.Path)
+  args = parser.parse_args()
+
+  config = mnist.get_config()
+  config.data.path = args.path
+  config.model.scheduled_sampling = (0.1, 0.1)
+  config.train.batch_size = 64
+  config.test.update(batch_size=256, images=512)
+  size = config.model.image_size, config.model.channels
+  images, test_images = (data.load(config.data, *size, split) for split in ('train', 'test'))
+
+  results = {}
+  jax.set_mesh(sharding.make_mesh())
+  for name in args.statistics:
+    other = STATISTICS[name]
+    patch = mock.patch.object(fsvae, 'sample_posterior', detached(other)) if other else contextlib.nullcontext()
+    with patch:
+      for seed in args.seeds:
+        print(f'{name}, seed {seed}', flush=True)
+        results[f'{name}/{seed}'] = run(config, images, test_images, seed, args.steps, args.every)
+  if args.out:
+    args.out.write_text(json.dumps(results, indent=1) + '\n')
+
+  steps = list(range(args.every, args.steps + 1, args.every))
+  print('\n| test reconstruction after | ' + ' | '.join(f'{s} steps' for s in steps) + ' |')
+  print('|---' * (len(steps) + 1) + '|')
+  print('| reference (one seed) | ' + ' | '.join(f'{REFERENCE.get(s, float("nan")):.4f}' for s in steps) + ' |')
+  for name in args.statistics:
+    runs = [results[f'{name}/{seed}'] for seed in args.seeds]
+    for seed, figures in zip(args.seeds, runs, strict=True):
+      print(f'| {name}, seed {seed} | ' + ' | '.join(f'{figures[s][0]:.4f}' for s in steps) + ' |')
+    means = [statistics.mean(figures[s][0] for figures in runs) for s in steps]
+    print(f'| {name}, mean | ' + ' | '.join(f'{m:.4f}' for m in means) + ' |')
+  print('\n| agreement (at t = 0) after | ' + ' | '.join(f'{s} steps' for s in [0, *steps]) + ' |')
+  print('|---' * (len(steps) + 2) + '|')
+  for key, figures in results.items():
+    print(f'| {key} | ' + ' | '.join(f'{figures[s][1]:.3f} ({figures[s][2]:.3f})' for s in [0, *steps]) + ' |')
+
+
+if __name__ == '__main__':
+  main()

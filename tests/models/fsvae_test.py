@@ -1,0 +1,163 @@
+"""The whole model against the arrays recorded from the reference, and its properties."""
+
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import traverse_util
+
+from fsvae_jax.interop import reference
+from fsvae_jax.models import fsvae, latents, losses
+from tests import golden
+
+GOLDEN = golden.load('fsvae_small')
+CONFIG = fsvae.FSVAEConfig(timesteps=6, latent_dim=8, draws=4)
+NETS = fsvae.build(CONFIG)
+IMAGE = jnp.asarray(golden.image(GOLDEN['img']))
+
+
+def picks(group):
+  return jnp.asarray(golden.time_first(GOLDEN[f'{group}/picks']), jnp.int32)
+
+
+@pytest.fixture(scope='module')
+def variables():
+  like = jax.eval_shape(functools.partial(fsvae.init, NETS), jax.random.key(0))
+  return reference.convert(golden.group(GOLDEN, 'state'), CONFIG.features, like)
+
+
+@pytest.fixture(scope='module')
+def evaluated(variables):
+  return jax.jit(lambda v: fsvae.forward(NETS, v, IMAGE, picks('eval')))(variables)
+
+
+def train_pass(variables, dtype=jnp.float32):
+  """(loss, (pass, metrics)) and gradients in training mode, on the recorded history."""
+  variables = jax.tree.map(lambda x: jnp.asarray(x, dtype), variables)
+  image = IMAGE.astype(dtype)
+  history = jnp.asarray(golden.time_first(GOLDEN['train/z_prev']), dtype)
+
+  def loss(params):
+    out = fsvae.forward(
+      NETS,
+      {**variables, 'params': params},
+      image,
+      picks('train'),
+      train=True,
+      history_BTD=history,
+    )
+    total, (_, metrics) = fsvae.objective(CONFIG, out, image)
+    return total, (out, metrics)
+
+  return jax.jit(jax.value_and_grad(loss, has_aux=True))(variables['params'])
+
+
+@pytest.fixture(scope='module')
+def trained(variables):
+  return train_pass(variables)
+
+
+def test_evaluation_gives_the_recorded_spikes_images_and_losses(variables, evaluated):
+  for name, ours in (('q', evaluated.q_BTDK), ('p', evaluated.p_BTDK), ('z', evaluated.z_BTD)):
+    np.testing.assert_array_equal(ours, golden.time_first(GOLDEN[f'eval/{name}']), name)
+  recorded = golden.image(GOLDEN['eval/recon'])
+  np.testing.assert_allclose(evaluated.reconstruction_BHWC, recorded, atol=1e-5)
+  for distance, loss in (('mmd', 'loss_mmd'), ('kld', 'loss_kld')):
+    config = fsvae.FSVAEConfig(**{**vars(CONFIG), 'distance': distance})
+    total, (_, metrics) = fsvae.objective(config, evaluated, IMAGE)
+    np.testing.assert_allclose(metrics['reconstruction'], GOLDEN['eval/recon_loss'], rtol=1e-5)
+    np.testing.assert_allclose(metrics['distance'], GOLDEN[f'eval/{distance}'], rtol=1e-5)
+    np.testing.assert_allclose(total, GOLDEN[f'eval/{loss}'], rtol=1e-5)
+
+
+def test_encoder_gives_the_recorded_spikes(variables):
+  run = lambda v: NETS.encoder.apply(
+    {part: tree['encoder'] for part, tree in v.items()},
+    IMAGE,
+    capture_intermediates=lambda module, _: module.name in ('conv_3', 'dense'),
+    mutable=['intermediates'],
+  )
+  x_BTD, recorded = jax.jit(run)(variables)
+  np.testing.assert_array_equal(x_BTD, golden.time_first(GOLDEN['eval/latent_spikes']))
+  spikes, _ = recorded['intermediates']['conv_3']['__call__'][0]
+  np.testing.assert_array_equal(spikes, golden.video(GOLDEN['eval/encoder_spikes']))
+
+
+def test_generation_from_recorded_picks(variables):
+  z_BTD = fsvae.sample_prior(NETS, variables, picks('sample'))
+  np.testing.assert_array_equal(z_BTD, golden.time_first(GOLDEN['sample/z']))
+  image, _ = fsvae.apply(NETS, 'decoder', variables, z_BTD)
+  np.testing.assert_allclose(image, golden.image(GOLDEN['sample/x']), atol=1e-5)
+
+
+def test_training_pass_gives_the_recorded_loss_and_statistics(trained):
+  (loss, (out, metrics)), _ = trained
+  np.testing.assert_allclose(loss, GOLDEN['train/loss'], rtol=1e-5)
+  np.testing.assert_allclose(metrics['distance'], GOLDEN['train/mmd'], rtol=1e-5)
+  np.testing.assert_array_equal(out.q_BTDK, golden.time_first(GOLDEN['train/q']))
+  recorded = golden.group(GOLDEN, 'train_stats')
+  moved = traverse_util.flatten_dict({'batch_stats': out.batch_stats})
+  for path, (name, change) in reference.leaves(CONFIG.features).items():
+    if name in recorded:
+      np.testing.assert_allclose(moved[path], change(recorded[name]), rtol=1e-4, atol=1e-6, err_msg=name)
+
+
+def in_reference_layout(ours, name, change):
+  """Our array, flat, in the order of the reference's tensor."""
+  order = change(np.arange(ours.size).reshape(GOLDEN[f'state/{name}'].shape))
+  flat = np.empty(ours.size)
+  flat[order] = ours
+  return flat
+
+
+def gradient_errors(grads):
+  """{name: relative L2 error against the recorded gradient} of every parameter that has one."""
+  grads = traverse_util.flatten_dict({'params': grads})
+  recorded = golden.group(GOLDEN, 'train_grad')
+  errors = {}
+  for path, (name, change) in reference.leaves(CONFIG.features).items():
+    if path not in grads or (name not in recorded and f'{name}/every16' not in recorded):
+      continue
+    ours = in_reference_layout(np.asarray(grads[path]), name, change)
+    if name in recorded:
+      want = recorded[name].ravel()
+    else:
+      np.testing.assert_allclose(np.linalg.norm(ours), recorded[f'{name}/norm'], rtol=1e-4, err_msg=name)
+      ours, want = ours[::16], recorded[f'{name}/every16']
+    errors[name] = np.linalg.norm(ours - want) / np.linalg.norm(want)
+  return errors
+
+
+def test_training_pass_gives_the_recorded_gradient_of_every_parameter(trained):
+  errors = gradient_errors(trained[1])
+  assert len(errors) == 16 * 3 + 2  # kernel, scale and bias of the layers with tdBN, and the last layer
+  # Here the recording's own rounding is larger than the bound; the next test bounds ours by float64.
+  assert errors.pop('decoder_input.bn.bias') < 1.4e-4
+  assert max(errors.values()) < 1e-4, errors
+
+
+def test_gradients_are_within_float32_rounding_of_those_in_float64(variables, trained):
+  with jax.enable_x64(True):
+    _, exact = train_pass(variables, jnp.float64)
+  for path, want in traverse_util.flatten_dict(exact).items():
+    if path[-2:] == ('synapses', 'bias'):
+      continue  # zero but for rounding: tdBN takes the mean away
+    ours = traverse_util.flatten_dict(trained[1])[path]
+    assert np.linalg.norm(ours - want) < 5e-6 * np.linalg.norm(want), path
+
+
+def test_biases_before_tdbn_have_no_gradient(trained):
+  for path, grad in traverse_util.flatten_dict(trained[1]).items():
+    if path[-2:] == ('synapses', 'bias'):
+      kernel = traverse_util.flatten_dict(trained[1])[*path[:-1], 'kernel']
+      assert np.linalg.norm(grad) < 1e-4 * np.linalg.norm(kernel), path
+
+
+def test_generation_is_the_same_for_the_same_key_and_another_for_another(variables):
+  generate = jax.jit(lambda key: fsvae.generate(NETS, variables, key, 4))
+  first, again, other = (generate(jax.random.key(seed)) for seed in (0, 0, 1))
+  np.testing.assert_array_equal(first, again)
+  assert np.abs(first - other).max() > 0.1

@@ -1,0 +1,47 @@
+"""tdBN against the reference's arrays, forward, backward and running statistics, for alpha 1 and 2."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fsvae_jax.spiking import norm
+from fsvae_jax.spiking.layout import per_channel
+from tests import golden
+
+LAYERS = golden.load('layers')
+V_TH = 0.2
+
+
+def tdbn(x, scale, bias, alpha, mean=None, var=None):
+  if mean is None:
+    mean, var = norm.batch_statistics(x)
+  gain, offset = (per_channel(v, x.ndim) for v in norm.gain_offset(mean, var, scale, bias, alpha * V_TH))
+  return gain * x + offset
+
+
+@pytest.mark.parametrize('alpha', [1, 2])
+def test_equals_the_recorded_layer(alpha):
+  r = golden.group(LAYERS, f'tdbn{alpha}')
+  x, scale, bias = jnp.asarray(golden.video(r['x'])), jnp.asarray(r['scale']), jnp.asarray(r['bias'])
+  y_eval = tdbn(x, scale, bias, alpha, jnp.asarray(r['mean0']), jnp.asarray(r['var0']))
+  np.testing.assert_allclose(y_eval, golden.video(r['y_eval']), rtol=1e-5, atol=1e-6)
+
+  y, pull = jax.vjp(lambda x, scale, bias: tdbn(x, scale, bias, alpha), x, scale, bias)
+  np.testing.assert_allclose(y, golden.video(r['y_train']), rtol=1e-5, atol=1e-6)
+  d_x, d_scale, d_bias = pull(jnp.asarray(golden.video(r['cotangent'])))
+  np.testing.assert_allclose(d_x, golden.video(r['grad_x']), rtol=1e-4, atol=1e-6)
+  np.testing.assert_allclose(d_scale, r['grad_scale'], rtol=1e-4, atol=1e-5)
+  np.testing.assert_allclose(d_bias, r['grad_bias'], rtol=1e-4, atol=1e-5)
+
+  mean, var = norm.batch_statistics(x)
+  np.testing.assert_allclose(norm.move(r['mean0'], mean), r['mean1'], rtol=1e-5, atol=1e-7)
+  unbiased = norm.unbiased(var, x.size // x.shape[-1])
+  np.testing.assert_allclose(norm.move(r['var0'], unbiased), r['var1'], rtol=1e-5)
+
+
+def test_output_has_the_thresholds_scale():
+  x = 3 + 7 * jax.random.normal(jax.random.key(0), (64, 5, 6))
+  y = tdbn(x, jnp.ones(6), jnp.zeros(6), alpha=2)
+  np.testing.assert_allclose(y.mean((0, 1)), 0, atol=1e-6)
+  np.testing.assert_allclose(y.std((0, 1)), 2 * V_TH, rtol=1e-4)
