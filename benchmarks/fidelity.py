@@ -86,7 +86,9 @@ def detached(first_pass):
 
 def agreement(nets, variables, image_BHWC, key):
   """Share of equal z [T] between the first and the differentiable pass, in training mode."""
-  picks_BTD = latents.draw_picks(key, len(image_BHWC), nets.config.timesteps, nets.config.latent_dim, nets.config.draws)
+  picks_BTD = latents.draw_picks(
+    key, len(image_BHWC), nets.config.timesteps, nets.config.latent_dim, nets.config.draws
+  )
   x_BTD, _ = fsvae.apply(nets, 'encoder', variables, image_BHWC, train=True)
   first_BTD = fsvae.sample_posterior(nets, variables, x_BTD, picks_BTD)
   full_BTD = fsvae.forward(nets, variables, image_BHWC, picks_BTD, train=True).z_BTD
@@ -102,7 +104,9 @@ def run(config, images, test_images, seed, steps, every):
   optimizer = states.make_optimizer(config.train, steps)
   init_key, train_key, test_key = jax.random.split(jax.random.key(seed), 3)
   state = jax.jit(lambda key: states.create(model.init(key), optimizer, 0.0))(init_key)
-  step_fn = jax.jit(functools.partial(train.train_step, model, optimizer, config, steps), donate_argnums=0)
+  step_fn = jax.jit(
+    functools.partial(train.train_step, model, optimizer, config, steps), donate_argnums=0
+  )
   test = train.Test(model, jax.sharding.get_mesh(), config.test, test_images, test_key)
   agree = jax.jit(functools.partial(agreement, nets))
   shown = data.normalize(sharding.spread(jax.sharding.get_mesh(), test_images[:128]))
@@ -112,7 +116,9 @@ def run(config, images, test_images, seed, steps, every):
     share_T = np.asarray(agree(state.variables, shown, test_key))
     mse = test.metrics(state.variables)['test/reconstruction'] if step else float('nan')
     figures[step] = mse, float(share_T.mean()), float(share_T[0])
-    print(f'  step {step}: test reconstruction {mse:.4f}, agreement {share_T.mean():.3f}', flush=True)
+    print(
+      f'  step {step}: test reconstruction {mse:.4f}, agreement {share_T.mean():.3f}', flush=True
+    )
 
   measure(0)
   for step, batch in enumerate(data.batches(images, config.train.batch_size, seed, 0, steps), 1):
@@ -123,7 +129,9 @@ def run(config, images, test_images, seed, steps, every):
 
 
 def main():
-  parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
   parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
   parser.add_argument('--statistics', nargs='+', choices=STATISTICS, default=['running'])
   parser.add_argument('--steps', type=int, default=300)
@@ -144,7 +152,11 @@ def main():
   jax.set_mesh(sharding.make_mesh())
   for name in args.statistics:
     other = STATISTICS[name]
-    patch = mock.patch.object(fsvae, 'sample_posterior', detached(other)) if other else contextlib.nullcontext()
+    patch = (
+      mock.patch.object(fsvae, 'sample_posterior', detached(other))
+      if other
+      else contextlib.nullcontext()
+    )
     with patch:
       for seed in args.seeds:
         print(f'{name}, seed {seed}', flush=True)
@@ -155,7 +167,11 @@ def main():
   steps = list(range(args.every, args.steps + 1, args.every))
   print('\n| test reconstruction after | ' + ' | '.join(f'{s} steps' for s in steps) + ' |')
   print('|---' * (len(steps) + 1) + '|')
-  print('| reference (one seed) | ' + ' | '.join(f'{REFERENCE.get(s, float("nan")):.4f}' for s in steps) + ' |')
+  print(
+    '| reference (one seed) | '
+    + ' | '.join(f'{REFERENCE.get(s, float("nan")):.4f}' for s in steps)
+    + ' |'
+  )
   for name in args.statistics:
     runs = [results[f'{name}/{seed}'] for seed in args.seeds]
     for seed, figures in zip(args.seeds, runs, strict=True):
@@ -165,7 +181,11 @@ def main():
   print('\n| agreement (at t = 0) after | ' + ' | '.join(f'{s} steps' for s in [0, *steps]) + ' |')
   print('|---' * (len(steps) + 2) + '|')
   for key, figures in results.items():
-    print(f'| {key} | ' + ' | '.join(f'{figures[s][1]:.3f} ({figures[s][2]:.3f})' for s in [0, *steps]) + ' |')
+    print(
+      f'| {key} | '
+      + ' | '.join(f'{figures[s][1]:.3f} ({figures[s][2]:.3f})' for s in [0, *steps])
+      + ' |'
+    )
 
 
 if __name__ == '__main__':

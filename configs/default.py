@@ -10,7 +10,9 @@ def get_config():
 
   config.data = ConfigDict()
   config.data.name = 'mnist'  # digits, mnist, fashion_mnist, cifar10, celeb_a
-  config.data.path = ''  # instead of TFDS: a folder of IDX files, a folder of images, or a .npz/.npy file
+  config.data.path = (
+    ''  # instead of TFDS: a folder of IDX files, a folder of images, or a .npz/.npy file
+  )
   config.data.tfds_dir = ''  # where TFDS keeps its data; '' is ~/tensorflow_datasets
   config.data.cache_dir = '~/.cache/fsvae_jax'  # decoded images, one memory-mapped array a split
   config.data.crop = 0  # centre crop to this many pixels before resizing; 0 is none
@@ -42,7 +44,9 @@ def get_config():
   config.train.warmup_steps = 0  # linear, from zero
   config.train.weight_decay = 1e-3
   config.train.clip_norm = 0.0  # largest global norm of the gradient; 0 is no limit
-  config.train.ema_decay = 0.0  # moving average of parameters and statistics, used in tests; 0 is none
+  config.train.ema_decay = (
+    0.0  # moving average of parameters and statistics, used in tests; 0 is none
+  )
   config.train.log_every = 50  # steps
   config.train.test_every = 1000  # steps between tests; 0 tests only at the end
   config.train.checkpoint_every = 1000  # steps

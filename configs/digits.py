@@ -1,6 +1,6 @@
 """scikit-learn's handwritten digits: nothing to download, a picture of samples within minutes on a laptop.
 
-    python -m fsvae_jax.main --config=configs/digits.py
+python -m fsvae_jax.main --config=configs/digits.py
 """
 
 from configs import default

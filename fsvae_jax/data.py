@@ -80,7 +80,9 @@ def batch_rows(count, batch_size, seed, step):
 def steps_per_epoch(count, batch_size):
   """Whole batches in `count` images; raises ValueError if there is none."""
   if count < batch_size:
-    raise ValueError(f'train.batch_size is {batch_size}, but there are only {count} training images')
+    raise ValueError(
+      f'train.batch_size is {batch_size}, but there are only {count} training images'
+    )
   return count // batch_size
 
 
@@ -124,7 +126,9 @@ def resize(image, image_size, channels, crop=0, name='image'):
   picture = picture.convert('L' if channels == 1 else 'RGB')
   if min(picture.size) < crop or (not crop and picture.width != picture.height):
     wrong = f'smaller than data.crop {crop}' if crop else 'not square'
-    raise ValueError(f'{name} is {picture.width}x{picture.height} pixels, {wrong}: set data.crop to fit')
+    raise ValueError(
+      f'{name} is {picture.width}x{picture.height} pixels, {wrong}: set data.crop to fit'
+    )
   if crop:
     left, top = round((picture.width - crop) / 2), round((picture.height - crop) / 2)
     picture = picture.crop((left, top, left + crop, top + crop))
@@ -197,7 +201,11 @@ def _array_file(path, split):
   if named is None and alone is None:
     raise ValueError(f'{path} has arrays {", ".join(arrays)}; expected train and test, or images')
   images = arrays[named or alone]
-  if images.dtype != np.uint8 or images.ndim not in (3, 4) or images.shape[3:] not in ((), (1,), (3,)):
+  if (
+    images.dtype != np.uint8
+    or images.ndim not in (3, 4)
+    or images.shape[3:] not in ((), (1,), (3,))
+  ):
     raise ValueError(
       f'{path}: array {named or alone} is {images.dtype}{images.shape}; expected uint8 of shape [N, H, W], '
       '[N, H, W, 1] or [N, H, W, 3]'
@@ -213,7 +221,9 @@ def _image_folder(folder, split):
   files = sorted(f for f in root.rglob('*') if f.suffix.lower() in IMAGE_SUFFIXES)
   files = [files[i] for i in _hold_out(files, split)] if whole else files
   if not files:
-    raise FileNotFoundError(f'{root} has no images for the {split} split ({", ".join(IMAGE_SUFFIXES)})')
+    raise FileNotFoundError(
+      f'{root} has no images for the {split} split ({", ".join(IMAGE_SUFFIXES)})'
+    )
   return Source(_stamp(*files), len(files), lambda: ((str(f), _read_image(f)) for f in files))
 
 

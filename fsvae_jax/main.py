@@ -7,8 +7,12 @@ from ml_collections import config_flags
 
 from fsvae_jax import train
 
-_CONFIG = config_flags.DEFINE_config_file('config', 'configs/digits.py', 'File with the configuration.')
-_WORKDIR = flags.DEFINE_string('workdir', None, 'Where the run is kept; default runs/<name of the config>.')
+_CONFIG = config_flags.DEFINE_config_file(
+  'config', 'configs/digits.py', 'File with the configuration.'
+)
+_WORKDIR = flags.DEFINE_string(
+  'workdir', None, 'Where the run is kept; default runs/<name of the config>.'
+)
 
 
 def main(_):

@@ -64,7 +64,11 @@ class Progress:
 
   def report(self, step, scalars):
     """Prints the chief scalars of a step."""
-    shown = {'train/loss': 'loss', 'train/reconstruction': 'reconstruction', 'train/distance': 'distance'}
+    shown = {
+      'train/loss': 'loss',
+      'train/reconstruction': 'reconstruction',
+      'train/distance': 'distance',
+    }
     shown |= {'train/rate/z': 'rate z', 'images_per_s': 'images/s'}
     shown |= {'test/reconstruction': 'test reconstruction', 'test/distance': 'test distance'}
     parts = [f'{label} {scalars[name]:.4g}' for name, label in shown.items() if name in scalars]

@@ -35,4 +35,6 @@ def global_batch(mesh, local):
 
 def spread(mesh, whole):
   """The global array of `whole` [B, ...], which every process can read; each reads its devices' rows only."""
-  return jax.make_array_from_callback(whole.shape, NamedSharding(mesh, P('data')), lambda index: whole[index])
+  return jax.make_array_from_callback(
+    whole.shape, NamedSharding(mesh, P('data')), lambda index: whole[index]
+  )

@@ -33,7 +33,9 @@ def train_step(model, optimizer, config, total_steps, state, images_BHWC, key):
   variables = {'params': optax.apply_updates(params, updates), 'batch_stats': batch_stats}
   ema = state.ema and optax.incremental_update(variables, state.ema, 1 - config.train.ema_decay)
   metrics = {**metrics, 'gradient_norm': optax.global_norm(grads)}
-  return state.replace(step=state.step + 1, variables=variables, opt_state=opt_state, ema=ema), metrics
+  return state.replace(
+    step=state.step + 1, variables=variables, opt_state=opt_state, ema=ema
+  ), metrics
 
 
 class Test:
@@ -70,7 +72,9 @@ class Test:
     for i, chunk in enumerate(chunks):
       key = jax.random.fold_in(self._key, i)
       for name, value in self._metrics(variables, sharding.spread(self._mesh, chunk), key).items():
-        sums[f'test/{name}'] = sums.get(f'test/{name}', 0.0) + float(value) * len(chunk) / len(self._images)
+        sums[f'test/{name}'] = sums.get(f'test/{name}', 0.0) + float(value) * len(chunk) / len(
+          self._images
+        )
     rates = self._rates(variables, sharding.spread(self._mesh, chunks[0]), self._key)
     return sums | {f'firing/{layer}': float(rate) for layer, rate in rates.items()}
 
@@ -79,7 +83,9 @@ class Test:
     shown = self._images[: min(32, self._config.batch_size)]
     shown = shown[: len(shown) - len(shown) % self._mesh.size]
     again = self._reconstruct(variables, sharding.spread(self._mesh, shown), self._key)
-    return np.concatenate([shown, np.asarray(again)]), np.asarray(self._generate(variables, self._key))
+    return np.concatenate([shown, np.asarray(again)]), np.asarray(
+      self._generate(variables, self._key)
+    )
 
 
 def train_and_evaluate(config, workdir):
@@ -104,11 +110,16 @@ def train_and_evaluate(config, workdir):
   size = config.model.image_size, config.model.channels
   train_images, test_images = (data.load(config.data, *size, split) for split in ('train', 'test'))
   batch_size = config.train.batch_size
-  total = config.train.steps or config.train.epochs * data.steps_per_epoch(len(train_images), batch_size)
+  total = config.train.steps or config.train.epochs * data.steps_per_epoch(
+    len(train_images), batch_size
+  )
   optimizer = states.make_optimizer(config.train, total)
   checkpoint.claim(workdir, config.to_dict())
 
-  with jax.set_mesh(mesh), contextlib.closing(checkpoint.Checkpoints(workdir, config.train.keep)) as checkpoints:
+  with (
+    jax.set_mesh(mesh),
+    contextlib.closing(checkpoint.Checkpoints(workdir, config.train.keep)) as checkpoints,
+  ):
     init_key, train_key, test_key = jax.random.split(jax.random.key(config.seed), 3)
     state = jax.jit(
       lambda key: states.create(model.init(key), optimizer, config.train.ema_decay),
@@ -117,11 +128,17 @@ def train_and_evaluate(config, workdir):
     state = checkpoints.restore(checkpoint.abstract(state)) or state
     start = int(state.step)
     log = progress.Progress(start, total, batch_size)
-    log.say(parameter_overview.get_parameter_overview(state.variables['params'], include_stats=False))
-    log.say(f'{len(train_images)} training images, {len(test_images)} test images; step {start} of {total}')
+    log.say(
+      parameter_overview.get_parameter_overview(state.variables['params'], include_stats=False)
+    )
+    log.say(
+      f'{len(train_images)} training images, {len(test_images)} test images; step {start} of {total}'
+    )
     out = writer.Writer(workdir if jax.process_index() == 0 else None, start)
     test = Test(model, mesh, config.test, test_images, test_key)
-    step_fn = jax.jit(functools.partial(train_step, model, optimizer, config, total), donate_argnums=0)
+    step_fn = jax.jit(
+      functools.partial(train_step, model, optimizer, config, total), donate_argnums=0
+    )
     share = jax.process_index(), jax.process_count()
     scalars = {}
     with stop_requests() as stop:

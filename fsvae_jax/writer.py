@@ -59,7 +59,9 @@ class Writer:
       self._events.close()
 
   def _event(self, step, values):
-    event = event_pb2.Event(wall_time=time.time(), step=step, summary=summary_pb2.Summary(value=values))
+    event = event_pb2.Event(
+      wall_time=time.time(), step=step, summary=summary_pb2.Summary(value=values)
+    )
     self._events.add_event(event)
 
 

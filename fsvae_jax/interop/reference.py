@@ -117,7 +117,9 @@ def convert(state, features, like):
     except (ValueError, IndexError):  # not even of the rank that the change expects
       fits = False
     if not fits:
-      faults.append(f'{name} is {array.dtype}{array.shape}, which does not fit float32{expected[path]} (ours)')
+      faults.append(
+        f'{name} is {array.dtype}{array.shape}, which does not fit float32{expected[path]} (ours)'
+      )
   if faults:
     raise ValueError('the checkpoint does not fit the configured model:\n  ' + '\n  '.join(faults))
   return traverse_util.unflatten_dict(converted)

@@ -1,10 +1,10 @@
 """The Fully Spiking Variational Autoencoder (arXiv 2110.00375): the algorithm, as pure functions.
 
-    encoder    x[t]    = E(image)                                    spikes [B, T, D]
-    posterior  q[t]    = Q(x[<=t], z[<t]),   z[t] picked of K spikes  [B, T, D, K]
-    prior      p[t]    = P(z[<t])                                     [B, T, D, K]
-    decoder    image^  = tanh(sum_t 0.8^(T-1-t) D(z)[t])
-    loss       = mean (image^ - image)^2 + weight * distance(q, p)
+encoder    x[t]    = E(image)                                    spikes [B, T, D]
+posterior  q[t]    = Q(x[<=t], z[<t]),   z[t] picked of K spikes  [B, T, D, K]
+prior      p[t]    = P(z[<t])                                     [B, T, D, K]
+decoder    image^  = tanh(sum_t 0.8^(T-1-t) D(z)[t])
+loss       = mean (image^ - image)^2 + weight * distance(q, p)
 """
 
 import dataclasses
@@ -44,7 +44,9 @@ class FSVAEConfig:
       if getattr(self, field) < 1:
         raise ValueError(f'model.{field} is {getattr(self, field)}; it must be at least 1')
     if not self.features or min(self.features) < 1:
-      raise ValueError(f'model.features is {self.features}; it needs one width >= 1 for each convolution')
+      raise ValueError(
+        f'model.features is {self.features}; it needs one width >= 1 for each convolution'
+      )
     stride = 2 ** len(self.features)
     if self.image_size % stride:
       raise ValueError(
@@ -58,7 +60,9 @@ class FSVAEConfig:
     }
     for field, table in tables.items():
       if getattr(self, field) not in table:
-        raise ValueError(f'unknown model.{field} {getattr(self, field)!r}; known: {", ".join(table)}')
+        raise ValueError(
+          f'unknown model.{field} {getattr(self, field)!r}; known: {", ".join(table)}'
+        )
 
 
 class Networks(NamedTuple):
@@ -114,7 +118,9 @@ def apply(nets, name, variables, *args, train=False, **kwargs):
   own = {part: tree[name] for part, tree in variables.items()}
   if not train:
     return getattr(nets, name).apply(own, *args, **kwargs), own['batch_stats']
-  output, moved = getattr(nets, name).apply(own, *args, train=True, mutable=['batch_stats'], **kwargs)
+  output, moved = getattr(nets, name).apply(
+    own, *args, train=True, mutable=['batch_stats'], **kwargs
+  )
   return output, moved['batch_stats']
 
 
@@ -136,7 +142,9 @@ def sample_posterior(nets, variables, x_BTD, picks_BTD):
   return latents.SAMPLERS[nets.config.sampler](step, picks_BTD, jax.lax.stop_gradient(x_BTD))
 
 
-def forward(nets, variables, image_BHWC, picks_BTD, *, train=False, history_BTD=None, replace=None) -> Pass:
+def forward(
+  nets, variables, image_BHWC, picks_BTD, *, train=False, history_BTD=None, replace=None
+) -> Pass:
   """One pass over a batch.
 
   The posterior's history z[t-1] comes from a first pass without gradient, in evaluation mode; then q is
@@ -186,7 +194,12 @@ def loss(nets, variables, image_BHWC, key, schedule=0.0, train=True):
   step = one_step(nets, 'prior', variables)
   replace = (lambda z_BTD: latents.scheduled(step, z_BTD, prior_key, rate)) if train else None
   out = forward(
-    nets, variables, image_BHWC, _picks(nets, picks_key, len(image_BHWC)), train=train, replace=replace
+    nets,
+    variables,
+    image_BHWC,
+    _picks(nets, picks_key, len(image_BHWC)),
+    train=train,
+    replace=replace,
   )
   return objective(nets.config, out, image_BHWC)
 
@@ -235,7 +248,9 @@ def firing_rates(nets, variables, image_BHWC, key):
   def run(name, *args):
     own = {part: tree[name] for part, tree in variables.items()}
     output, recorded = getattr(nets, name).apply(own, *args, mutable=['firing_rates'])
-    rates.update({f'{name}/{layer}': rate['rate'] for layer, rate in recorded['firing_rates'].items()})
+    rates.update(
+      {f'{name}/{layer}': rate['rate'] for layer, rate in recorded['firing_rates'].items()}
+    )
     return output
 
   x_BTD = run('encoder', image_BHWC)
@@ -250,4 +265,6 @@ def firing_rates(nets, variables, image_BHWC, key):
 def make(**fields) -> Model:
   """The model of the fields of FSVAEConfig; raises ValueError or TypeError, naming the field that is wrong."""
   nets = build(FSVAEConfig(**fields))
-  return Model(*(functools.partial(f, nets) for f in (init, loss, reconstruct, generate, firing_rates)))
+  return Model(
+    *(functools.partial(f, nets) for f in (init, loss, reconstruct, generate, firing_rates))
+  )

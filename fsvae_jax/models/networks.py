@@ -81,13 +81,19 @@ class SpikingLayer(nn.Module):
 
   @nn.compact
   def __call__(self, x, train, residue=None, readout_T=None):
-    x, bias = Synapses(self.operation, self.features, self.window, self.transposed, name='synapses')(x)
+    x, bias = Synapses(
+      self.operation, self.features, self.window, self.transposed, name='synapses'
+    )(x)
     x = x + bias
     if self.hold > 1:
       x = jnp.broadcast_to(x, (x.shape[0], self.hold, *x.shape[2:]))
     gain, offset = TdBN(self.alpha * self.neuron.v_th, name='norm')(x, train)
     if readout_T is not None:
-      self._record(lambda: neurons.lif_readout(self.neuron, x, gain, offset, jnp.ones_like(readout_T) / len(readout_T)))
+      self._record(
+        lambda: neurons.lif_readout(
+          self.neuron, x, gain, offset, jnp.ones_like(readout_T) / len(readout_T)
+        )
+      )
       return neurons.lif_readout(self.neuron, x, gain, offset, readout_T)
     residue = neurons.rest(x) if residue is None else residue
     spikes, residue = neurons.lif(self.neuron, x, gain, offset, residue)
@@ -148,7 +154,9 @@ class SpikingMLP(nn.Module):
   def __call__(self, x_BTI, train=False, residues=(None, None, None)):
     d = self.latent_dim
     after = []
-    for i, (features, residue) in enumerate(zip((2 * d, 4 * d, self.draws * d), residues, strict=True)):
+    for i, (features, residue) in enumerate(
+      zip((2 * d, 4 * d, self.draws * d), residues, strict=True)
+    ):
       layer = SpikingLayer(features, self.neuron, alpha=2.0, name=f'dense_{i}')
       x_BTI, residue = layer(x_BTI, train, residue)
       after.append(residue)
@@ -176,10 +184,14 @@ class Decoder(nn.Module):
     weights_T = synapse.readout_weights(x.shape[1])
     upsample = over_time(conv.conv_transpose_phases)
     for i, features in enumerate((*narrower[::-1], self.features[0])):
-      layer = SpikingLayer(features, self.neuron, upsample, (3, 3), transposed=True, name=f'conv_{i}')
+      layer = SpikingLayer(
+        features, self.neuron, upsample, (3, 3), transposed=True, name=f'conv_{i}'
+      )
       if i + 1 < len(self.features):
         x = over_time(layout.interleave)(layer(x, train)[0])
       else:
         x = layout.interleave(layer(x, train, readout_T=weights_T))
-    pixels, bias = Synapses(conv.conv_transpose_stride1, self.channels, (3, 3), True, name='pixels')(x)
+    pixels, bias = Synapses(
+      conv.conv_transpose_stride1, self.channels, (3, 3), True, name='pixels'
+    )(x)
     return jnp.tanh(pixels + jnp.sum(weights_T) * bias)

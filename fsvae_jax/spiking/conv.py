@@ -29,7 +29,10 @@ def conv_transpose_phases(x_NHWC, kernel):
   """
   _check(x_NHWC, kernel)
   return lax.platform_dependent(
-    x_NHWC, kernel, cpu=_transpose_phases, default=lambda x, k: deinterleave(_transpose_native(x, k))
+    x_NHWC,
+    kernel,
+    cpu=_transpose_phases,
+    default=lambda x, k: deinterleave(_transpose_native(x, k)),
   )
 
 
@@ -69,7 +72,9 @@ def _transpose_phases(x, kernel):
 
   def phase(i, j):
     taps = [(di, dj, ki, kj) for di, ki in rows[i] for dj, kj in rows[j]]
-    patches = jnp.concatenate([padded[:, di : di + h, dj : dj + w] for di, dj, _, _ in taps], axis=-1)
+    patches = jnp.concatenate(
+      [padded[:, di : di + h, dj : dj + w] for di, dj, _, _ in taps], axis=-1
+    )
     return matmul(patches, jnp.concatenate([kernel[ki, kj] for _, _, ki, kj in taps]))
 
   return jnp.stack([jnp.stack([phase(i, j) for j in (0, 1)], 3) for i in (0, 1)], 3)
@@ -87,5 +92,7 @@ def _stride1_shifts(x, kernel):
   products = matmul(x, jnp.moveaxis(kernel, 2, 0).reshape(c, -1))  # [N, H, W, 9 * out]
   products = jnp.pad(products, ((0, 0), (1, 1), (1, 1), (0, 0)))
   products = reshape(products, n, h + 2, w + 2, 9, kernel.shape[-1])
-  shifted = [products[:, 2 - i : 2 - i + h, 2 - j : 2 - j + w, 3 * i + j] for i in range(3) for j in range(3)]
+  shifted = [
+    products[:, 2 - i : 2 - i + h, 2 - j : 2 - j + w, 3 * i + j] for i in range(3) for j in range(3)
+  ]
   return sum(shifted)

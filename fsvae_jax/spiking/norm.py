@@ -1,6 +1,6 @@
 """Threshold-dependent batch normalisation (tdBN), as the gain and offset that `neurons.lif` applies.
 
-    y = scale * (alpha * v_th * (x - mean) / sqrt(var + eps)) + bias       (arXiv 2011.05280)
+y = scale * (alpha * v_th * (x - mean) / sqrt(var + eps)) + bias       (arXiv 2011.05280)
 """
 
 import chex

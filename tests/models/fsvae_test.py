@@ -2,7 +2,6 @@
 
 import functools
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +9,7 @@ import pytest
 from flax import traverse_util
 
 from fsvae_jax.interop import reference
-from fsvae_jax.models import fsvae, latents, losses
+from fsvae_jax.models import fsvae
 from tests import golden
 
 GOLDEN = golden.load('fsvae_small')
@@ -102,7 +101,9 @@ def test_training_pass_gives_the_recorded_loss_and_statistics(trained):
   moved = traverse_util.flatten_dict({'batch_stats': out.batch_stats})
   for path, (name, change) in reference.leaves(CONFIG.features).items():
     if name in recorded:
-      np.testing.assert_allclose(moved[path], change(recorded[name]), rtol=1e-4, atol=1e-6, err_msg=name)
+      np.testing.assert_allclose(
+        moved[path], change(recorded[name]), rtol=1e-4, atol=1e-6, err_msg=name
+      )
 
 
 def in_reference_layout(ours, name, change):
@@ -125,7 +126,9 @@ def gradient_errors(grads):
     if name in recorded:
       want = recorded[name].ravel()
     else:
-      np.testing.assert_allclose(np.linalg.norm(ours), recorded[f'{name}/norm'], rtol=1e-4, err_msg=name)
+      np.testing.assert_allclose(
+        np.linalg.norm(ours), recorded[f'{name}/norm'], rtol=1e-4, err_msg=name
+      )
       ours, want = ours[::16], recorded[f'{name}/every16']
     errors[name] = np.linalg.norm(ours - want) / np.linalg.norm(want)
   return errors
@@ -133,7 +136,9 @@ def gradient_errors(grads):
 
 def test_training_pass_gives_the_recorded_gradient_of_every_parameter(trained):
   errors = gradient_errors(trained[1])
-  assert len(errors) == 16 * 3 + 2  # kernel, scale and bias of the layers with tdBN, and the last layer
+  assert (
+    len(errors) == 16 * 3 + 2
+  )  # kernel, scale and bias of the layers with tdBN, and the last layer
   # Here the recording's own rounding is larger than the bound; the next test bounds ours by float64.
   assert errors.pop('decoder_input.bn.bias') < 1.4e-4
   assert max(errors.values()) < 1e-4, errors

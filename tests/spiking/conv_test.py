@@ -35,7 +35,9 @@ def test_equals_the_recorded_layer(name, operation, axes):
 def test_matmul_equals_the_recorded_dense_layer():
   r = golden.group(LAYERS, 'linear')
   y = linear.matmul(jnp.asarray(golden.time_first(r['x'])), jnp.asarray(r['weight'].T))
-  np.testing.assert_allclose(y + r['bias'].reshape(1, 1, -1), golden.time_first(r['y']), rtol=1e-5, atol=1e-6)
+  np.testing.assert_allclose(
+    y + r['bias'].reshape(1, 1, -1), golden.time_first(r['y']), rtol=1e-5, atol=1e-6
+  )
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,9 @@ def plain_lif(neuron, x_BTF, residue_BF):
 
 
 def drive(gain_C, offset_C, x):
-  return gain_C.reshape((1,) * (x.ndim - 1) + (-1,)) * x + offset_C.reshape((1,) * (x.ndim - 1) + (-1,))
+  return gain_C.reshape((1,) * (x.ndim - 1) + (-1,)) * x + offset_C.reshape(
+    (1,) * (x.ndim - 1) + (-1,)
+  )
 
 
 def random_inputs(steps=5):
@@ -61,9 +63,13 @@ class LIFTest(chex.TestCase):
       recorded = golden.group(LAYERS, name)
       x = recorded['x'].reshape(1, 7, 1) if name == 'trace' else golden.time_first(recorded['x'])
       one, zero = jnp.ones(x.shape[-1]), jnp.zeros(x.shape[-1])
-      spikes, pull = jax.vjp(lambda x: neurons.lif(neurons.LIF(), x, one, zero, neurons.rest(x))[0], x)
+      spikes, pull = jax.vjp(
+        lambda x: neurons.lif(neurons.LIF(), x, one, zero, neurons.rest(x))[0], x
+      )
       want = recorded['spikes']
-      np.testing.assert_array_equal(spikes, want.reshape(1, 7, 1) if name == 'trace' else golden.time_first(want))
+      np.testing.assert_array_equal(
+        spikes, want.reshape(1, 7, 1) if name == 'trace' else golden.time_first(want)
+      )
     grad = pull(jnp.asarray(golden.time_first(recorded['cotangent'])))[0]
     np.testing.assert_allclose(grad, golden.time_first(recorded['grad_x']), rtol=1e-6, atol=1e-7)
 
@@ -112,7 +118,9 @@ class LIFTest(chex.TestCase):
 
   def test_no_gradient_flows_from_a_spike_to_later_inputs(self):
     x, gain, offset, residue = random_inputs()
-    grad = jax.grad(lambda x: neurons.lif(neurons.LIF(), x, gain, offset, residue)[0][:, 2].sum())(x)
+    grad = jax.grad(lambda x: neurons.lif(neurons.LIF(), x, gain, offset, residue)[0][:, 2].sum())(
+      x
+    )
     assert np.any(grad[:, :3] != 0)
     np.testing.assert_array_equal(grad[:, 3:], 0)
 

@@ -16,14 +16,20 @@ V_TH = 0.2
 def tdbn(x, scale, bias, alpha, mean=None, var=None):
   if mean is None:
     mean, var = norm.batch_statistics(x)
-  gain, offset = (per_channel(v, x.ndim) for v in norm.gain_offset(mean, var, scale, bias, alpha * V_TH))
+  gain, offset = (
+    per_channel(v, x.ndim) for v in norm.gain_offset(mean, var, scale, bias, alpha * V_TH)
+  )
   return gain * x + offset
 
 
 @pytest.mark.parametrize('alpha', [1, 2])
 def test_equals_the_recorded_layer(alpha):
   r = golden.group(LAYERS, f'tdbn{alpha}')
-  x, scale, bias = jnp.asarray(golden.video(r['x'])), jnp.asarray(r['scale']), jnp.asarray(r['bias'])
+  x, scale, bias = (
+    jnp.asarray(golden.video(r['x'])),
+    jnp.asarray(r['scale']),
+    jnp.asarray(r['bias']),
+  )
   y_eval = tdbn(x, scale, bias, alpha, jnp.asarray(r['mean0']), jnp.asarray(r['var0']))
   np.testing.assert_allclose(y_eval, golden.video(r['y_eval']), rtol=1e-5, atol=1e-6)
 

@@ -11,7 +11,9 @@ LAYERS = golden.load('layers')
 
 def test_psp_equals_the_recorded_filter():
   r = golden.group(LAYERS, 'psp')
-  np.testing.assert_allclose(synapse.psp(jnp.asarray(golden.time_first(r['x']))), golden.time_first(r['y']), rtol=1e-6)
+  np.testing.assert_allclose(
+    synapse.psp(jnp.asarray(golden.time_first(r['x']))), golden.time_first(r['y']), rtol=1e-6
+  )
 
 
 def test_psp_of_a_constant_rate_goes_to_the_rate():

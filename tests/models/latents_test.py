@@ -1,0 +1,98 @@
+"""The autoregressive samplers against a naive oracle, and the properties that make them what they claim."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fsvae_jax.models import fsvae, latents
+
+
+def small(timesteps, latent_dim, draws):
+  """Networks and variables whose running statistics are not the initial ones."""
+  nets = fsvae.build(
+    fsvae.FSVAEConfig(
+      image_size=4, features=(4,), timesteps=timesteps, latent_dim=latent_dim, draws=draws
+    )
+  )
+  variables = fsvae.init(nets, jax.random.key(0))
+  keys = iter(jax.random.split(jax.random.key(1), 1000))
+  stats = jax.tree.map(
+    lambda x: x * jax.random.uniform(next(keys), x.shape, minval=0.05, maxval=0.3),
+    variables['batch_stats'],
+  )
+  return nets, {**variables, 'batch_stats': stats}
+
+
+def draw(nets, batch, key):
+  c = nets.config
+  return latents.draw_picks(key, batch, c.timesteps, c.latent_dim, c.draws)
+
+
+def oracle(nets, name, variables, picks_BTD, x_BTD=None):
+  """z by recomputing the whole prefix at every step: O(T^2), no state."""
+  z_BTD = jnp.zeros(picks_BTD.shape)
+  for t in range(picks_BTD.shape[1]):
+    given = latents.shift(z_BTD)[:, : t + 1]
+    if x_BTD is not None:
+      given = jnp.concatenate((x_BTD[:, : t + 1], given), -1)
+    (spikes, _), _ = fsvae.apply(nets, name, variables, given)
+    picked = jnp.take_along_axis(spikes[:, t], picks_BTD[:, t, :, None], -1)[..., 0]
+    z_BTD = z_BTD.at[:, t].set(picked)
+  return z_BTD
+
+
+@pytest.mark.parametrize('timesteps, latent_dim, draws', [(1, 3, 1), (4, 8, 5), (9, 6, 20)])
+def test_carried_state_equals_prefix_recomputation(timesteps, latent_dim, draws):
+  nets, variables = small(timesteps, latent_dim, draws)
+  picks = draw(nets, 5, jax.random.key(2))
+  x_BTD = jax.random.bernoulli(jax.random.key(3), 0.4, picks.shape).astype(jnp.float32)
+  z = fsvae.sample_posterior(nets, variables, x_BTD, picks)
+  np.testing.assert_array_equal(z, oracle(nets, 'posterior', variables, picks, x_BTD))
+  np.testing.assert_array_equal(
+    fsvae.sample_prior(nets, variables, picks), oracle(nets, 'prior', variables, picks)
+  )
+  if timesteps > 1:
+    assert 0.02 < float(z.mean()) < 0.98  # a comparison of constants would prove nothing
+
+
+def test_the_future_does_not_reach_back():
+  nets, variables = small(6, 8, 5)
+  picks = draw(nets, 5, jax.random.key(2))
+  x_BTD = jax.random.bernoulli(jax.random.key(3), 0.4, picks.shape).astype(jnp.float32)
+  z = fsvae.sample_posterior(nets, variables, x_BTD, picks)
+  changed = fsvae.sample_posterior(nets, variables, x_BTD.at[:, 3].set(1 - x_BTD[:, 3]), picks)
+  np.testing.assert_array_equal(z[:, :3], changed[:, :3])
+  assert np.any(z[:, 3:] != changed[:, 3:])
+
+
+def test_take_is_bernoulli_of_the_mean():
+  spikes_BDK = jax.random.bernoulli(jax.random.key(0), 0.3, (1, 4, 20)).astype(jnp.float32)
+  many = jnp.broadcast_to(spikes_BDK, (20000, 4, 20))
+  z_BD = latents.take(many, jax.random.randint(jax.random.key(1), (20000, 4), 0, 20))
+  np.testing.assert_allclose(z_BD.mean(0), spikes_BDK[0].mean(-1), atol=0.015)
+
+
+def test_the_gradient_goes_to_the_picked_spike_only():
+  picks_BD = jnp.array([[2, 0]])
+  grad = jax.grad(lambda s: latents.take(s, picks_BD).sum())(jnp.zeros((1, 2, 3)))
+  np.testing.assert_array_equal(grad, [[[0, 0, 1], [1, 0, 0]]])
+
+
+def test_scheduled_sampling_replaces_from_its_first_step_on_with_what_the_prior_expects():
+  nets, variables = small(9, 8, 5)
+  step = fsvae.one_step(nets, 'prior', variables)
+  z_BTD = jax.random.bernoulli(jax.random.key(3), 0.4, (64, 9, 8)).astype(jnp.float32)
+
+  def scheduled(rate):
+    return latents.scheduled(step, z_BTD, jax.random.key(5), rate)
+
+  np.testing.assert_array_equal(scheduled(0.0), z_BTD)
+  replaced = scheduled(1.0)
+  np.testing.assert_array_equal(replaced[:, :5], z_BTD[:, :5])
+  assert np.any(replaced[:, 5:] != z_BTD[:, 5:])
+  (p_BTDK, _), _ = fsvae.apply(nets, 'prior', variables, latents.shift(replaced))
+  mean_BTD = p_BTDK.mean(-1)[:, 5:]
+  sure = np.abs(mean_BTD - 0.5) > 0.01  # the noise only breaks ties
+  assert sure.mean() > 0.5
+  np.testing.assert_array_equal(replaced[:, 5:][sure], (mean_BTD > 0.5)[sure])
