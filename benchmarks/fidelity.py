@@ -1,11 +1,13 @@
-"""Learning curve beside the reference's, and the choice of statistics for the posterior's first pass.
+"""Learning curve beside the reference's; choice of statistics for the posterior's first pass.
 
     python -m benchmarks.fidelity --seeds 0 1 2 --out fidelity.json
     python -m benchmarks.fidelity --seeds 0 --statistics running per_step cumulative prefix
+    python -m benchmarks.fidelity --seeds 0 1 2 --pytorch_init
 
 MNIST, batch 64, learning rate 1e-3 constant, scheduled sampling 0.1, 300 steps. Prints the test
-reconstruction error on the first 512 test images, and the share of the latent's entries in which the first
-pass (which samples the history, without gradient) agrees with the differentiable pass of the same picks.
+reconstruction error on the first 512 test images, and the share of the latent's entries in which
+the first pass (which samples the history, without gradient) agrees with the differentiable pass of
+the same picks.
 """
 
 import argparse
@@ -23,7 +25,7 @@ import numpy as np
 from configs import mnist
 from fsvae_jax import data, models, sharding, states, train
 from fsvae_jax.models import fsvae, latents
-from fsvae_jax.spiking import neurons, norm
+from fsvae_jax.spiking import neurons, norm, synapse
 
 REFERENCE = {50: 0.2848, 100: 0.2310, 150: 0.2041, 200: 0.1983, 250: 0.1813, 300: 0.1757}
 
@@ -95,7 +97,7 @@ def agreement(nets, variables, image_BHWC, key):
   return jnp.mean(first_BTD == full_BTD, axis=(0, 2))
 
 
-def run(config, images, test_images, seed, steps, every):
+def run(config, images, test_images, seed, steps, every, pytorch_init):
   """Trains; returns {step: (test reconstruction, agreement, agreement at t = 0)}."""
   fields = dict(config.model)
   fields.pop('name')
@@ -103,7 +105,12 @@ def run(config, images, test_images, seed, steps, every):
   model = models.make(config.model)
   optimizer = states.make_optimizer(config.train, steps)
   init_key, train_key, test_key = jax.random.split(jax.random.key(seed), 3)
-  state = jax.jit(lambda key: states.create(model.init(key), optimizer, 0.0))(init_key)
+  variables = jax.jit(model.init)(init_key)
+  if pytorch_init:
+    pixels = variables['params']['decoder']['pixels']
+    total = float(synapse.readout_weights(config.model.timesteps).sum())
+    variables['params']['decoder']['pixels'] = {name: total * x for name, x in pixels.items()}
+  state = states.create(variables, optimizer, 0.0)
   step_fn = jax.jit(
     functools.partial(train.train_step, model, optimizer, config, steps), donate_argnums=0
   )
@@ -137,6 +144,7 @@ def main():
   parser.add_argument('--steps', type=int, default=300)
   parser.add_argument('--every', type=int, default=50)
   parser.add_argument('--path', default='', help='as --config.data.path: MNIST without TFDS')
+  parser.add_argument('--pytorch_init', action='store_true', help="the reference's read-out init")
   parser.add_argument('--out', type=pathlib.Path)
   args = parser.parse_args()
 
@@ -160,7 +168,9 @@ def main():
     with patch:
       for seed in args.seeds:
         print(f'{name}, seed {seed}', flush=True)
-        results[f'{name}/{seed}'] = run(config, images, test_images, seed, args.steps, args.every)
+        results[f'{name}/{seed}'] = run(
+          config, images, test_images, seed, args.steps, args.every, args.pytorch_init
+        )
   if args.out:
     args.out.write_text(json.dumps(results, indent=1) + '\n')
 

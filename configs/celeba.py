@@ -2,7 +2,7 @@
 
     python -m fsvae_jax.main --config=configs/celeba.py --config.data.path=FOLDER_OF_IMAGES
 
-Published validation reconstruction after the 150 epochs: .051 (mean squared error, images in [-1, 1]).
+Published validation reconstruction after 150 epochs: .051 (mean squared error, images in [-1, 1]).
 """
 
 from configs import default

@@ -1,4 +1,4 @@
-"""scikit-learn's handwritten digits: nothing to download, a picture of samples within minutes on a laptop.
+"""scikit-learn's handwritten digits: nothing to download, pictures within minutes on a laptop.
 
 python -m fsvae_jax.main --config=configs/digits.py
 """

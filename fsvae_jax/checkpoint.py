@@ -28,7 +28,7 @@ class Checkpoints:
       self._checkpointer.save_async(step, state, force=True)
 
   def restore(self, like):
-    """The newest checkpoint that can be read, as arrays of `like`'s shapes and shardings; None without any.
+    """The newest checkpoint that can be read, with `like`'s shapes and shardings, or None.
 
     One that cannot be read is put aside as `<step>.unreadable`, and the one before is taken.
     """
@@ -52,7 +52,7 @@ def abstract(state):
 
 
 def claim(workdir, config):
-  """Keeps `config` (a dict) in `<workdir>/config.json`, if its model is that of the run that is already there.
+  """Keeps `config` (a dict) in `<workdir>/config.json`; one of another model may not be there.
 
   Raises:
     ValueError: naming the fields of `config['model']` that differ from the existing run's.
@@ -69,8 +69,8 @@ def claim(workdir, config):
     ]
     if differing:
       raise ValueError(
-        f'{workdir} holds a run of another model; take another --workdir, or these fields as they were:\n  '
-        + '\n  '.join(differing)
+        f'{workdir} holds a run of another model; take another --workdir, or these fields as '
+        'they were:\n  ' + '\n  '.join(differing)
       )
   path.parent.mkdir(parents=True, exist_ok=True)
   path.write_text(json.dumps(new, indent=2) + '\n')

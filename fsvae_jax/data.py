@@ -1,6 +1,7 @@
 """Images: read once into a uint8 array [N, H, W, C], then a batch is a gather of rows.
 
-Which rows step s reads is a function of (seed, s, process) alone, so that a run resumes anywhere, exactly.
+Which rows step s reads is a function of (seed, s, process) alone, so that a run resumes anywhere,
+exactly.
 """
 
 import functools
@@ -21,7 +22,7 @@ HOLD_OUT = 10  # of a source without a test split, every tenth image is the test
 
 
 class Source(NamedTuple):
-  """A split before resizing: a fingerprint of its origin, and a function that yields its uint8 images."""
+  """A split before resizing: a fingerprint of its origin, and what yields its uint8 images."""
 
   fingerprint: str
   count: int
@@ -37,8 +38,8 @@ def load(config, image_size, channels, split):
     split: 'train' or 'test'.
 
   Raises:
-    ValueError, FileNotFoundError: for an unknown data set, data that is not there, or images that cannot
-      be read, naming the file or value and the ways out.
+    ValueError, FileNotFoundError: for an unknown data set, data that is not there, or images that
+      cannot be read, naming the file or value and the ways out.
   """
   if config.name not in DATASETS:
     raise ValueError(f'unknown data.name {config.name!r}; known: {", ".join(DATASETS)}')
@@ -117,10 +118,11 @@ def _write(path, source, image_size, channels, crop):
 
 
 def resize(image, image_size, channels, crop=0, name='image'):
-  """uint8 [H, W] or [H, W, C] to [image_size, image_size, channels], by Pillow's antialiased bilinear.
+  """uint8 [H, W] or [H, W, C] to [image_size, image_size, channels], by Pillow's bilinear.
 
   Raises:
-    ValueError: with `name`, for an image that is not square, unless it is cropped, or smaller than the crop.
+    ValueError: with `name`, for an image that is not square, unless it is cropped, or smaller than
+      the crop.
   """
   picture = Image.fromarray(image.squeeze(-1) if image.shape[2:] == (1,) else image)
   picture = picture.convert('L' if channels == 1 else 'RGB')
@@ -147,8 +149,8 @@ def _from_path(path, split):
     if any(f.suffix.lower() in IMAGE_SUFFIXES for f in path.rglob('*')):
       return _image_folder(path, split)
   raise FileNotFoundError(
-    f'data.path {path} is neither a folder with IDX files (*-images-idx3-ubyte[.gz]), nor a folder with '
-    f'images ({", ".join(IMAGE_SUFFIXES)}), nor an existing .npz or .npy file'
+    f'data.path {path} is neither a folder with IDX files (*-images-idx3-ubyte[.gz]), nor a '
+    f'folder with images ({", ".join(IMAGE_SUFFIXES)}), nor an existing .npz or .npy file'
   )
 
 
@@ -207,8 +209,8 @@ def _array_file(path, split):
     or images.shape[3:] not in ((), (1,), (3,))
   ):
     raise ValueError(
-      f'{path}: array {named or alone} is {images.dtype}{images.shape}; expected uint8 of shape [N, H, W], '
-      '[N, H, W, 1] or [N, H, W, 3]'
+      f'{path}: array {named or alone} is {images.dtype}{images.shape}; expected uint8 of '
+      'shape [N, H, W], [N, H, W, 1] or [N, H, W, 3]'
     )
   rows = np.arange(len(images)) if named else _hold_out(images, split)
   return Source(_stamp(path), len(rows), lambda: _numbered(path, (images[i] for i in rows)))
@@ -255,9 +257,9 @@ def _tfds(name, splits):
       records = builder.as_data_source(split=splits[split])
     except Exception as error:  # TFDS and its downloads raise all kinds
       raise FileNotFoundError(
-        f'{name} is neither prepared nor could TFDS download it ({type(error).__name__}: {error}). Ways to '
-        f'get it: a machine with a network, once; launch/prepare_data.py, from files you have; or '
-        f'--config.data.path with a folder of IDX files, a folder of images or a .npz file'
+        f'{name} is neither prepared nor could TFDS download it ({type(error).__name__}: '
+        f'{error}). Ways to get it: once, a machine with a network; launch/prepare_data.py, from '
+        'IDX files; --config.data.path with a folder of IDX files or images, or a .npz file'
       ) from error
     fingerprint = f'{builder.info.full_name}|{builder.data_path}'
     return Source(fingerprint, len(records), lambda: _numbered(name, (r['image'] for r in records)))

@@ -1,4 +1,4 @@
-"""The log of a training run: metrics between two lines, speed, a progress bar, and the check for NaN."""
+"""The log of a training run: mean metrics, speed, a progress bar, and the check for NaN."""
 
 import math
 import sys
@@ -12,8 +12,8 @@ from tqdm import tqdm
 class Progress:
   """Collects the metrics of single steps and reports their means.
 
-  Metrics stay on the device until a line is due; only the step before the newest is waited for, so that
-  the device always has work.
+  Metrics stay on the device until a line is due; only the step before the newest is waited for, so
+  that the device always has work.
   """
 
   def __init__(self, start, total, batch_size):
@@ -52,7 +52,7 @@ class Progress:
     return means
 
   def resume(self):
-    """Starts the clock of the next line; what lies between two lines (tests, pictures) is not training."""
+    """Starts the clock of the next line; tests and pictures between lines are not training."""
     self._steps = []
     self._begin = time.perf_counter()
 

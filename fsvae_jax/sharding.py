@@ -1,7 +1,7 @@
-"""One mesh over all devices of all processes: the batch is split over its only axis, the rest replicated.
+"""One mesh over all devices of all processes; the batch is split over it, the rest replicated.
 
-Axes are explicit, so that a wrong layout is an error while tracing. tdBN's statistics and the loss are
-those of the global batch by themselves.
+Axes are explicit, so that a wrong layout is an error while tracing. tdBN's statistics and the loss
+are those of the global batch by themselves.
 """
 
 import jax
@@ -24,7 +24,8 @@ def check_batch(mesh, name, batch_size):
   """Raises ValueError unless `batch_size` is a multiple of the number of devices."""
   if batch_size < 1 or batch_size % mesh.size:
     raise ValueError(
-      f'{name} is {batch_size}, which {mesh.size} devices cannot share evenly: choose a multiple of {mesh.size}'
+      f'{name} is {batch_size}, which {mesh.size} devices cannot share evenly: choose '
+      f'a multiple of {mesh.size}'
     )
 
 
@@ -34,7 +35,7 @@ def global_batch(mesh, local):
 
 
 def spread(mesh, whole):
-  """The global array of `whole` [B, ...], which every process can read; each reads its devices' rows only."""
+  """The global array of `whole` [B, ...], of which every process reads its devices' rows only."""
   return jax.make_array_from_callback(
     whole.shape, NamedSharding(mesh, P('data')), lambda index: whole[index]
   )

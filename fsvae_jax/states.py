@@ -11,7 +11,7 @@ from flax import struct
 class TrainState(struct.PyTreeNode):
   """Everything that a checkpoint holds; keys and data order follow from `step`.
 
-  `variables` and `ema` are {'params': ..., 'batch_stats': ...}; without moving average, `ema` is {}.
+  `variables` and `ema` are {'params': ..., 'batch_stats': ...}; `ema` is {} if it is not kept.
   """
 
   step: jax.Array

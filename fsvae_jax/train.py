@@ -16,7 +16,7 @@ from fsvae_jax import checkpoint, data, models, progress, sharding, states, writ
 
 
 def train_step(model, optimizer, config, total_steps, state, images_BHWC, key):
-  """One optimiser step on a uint8 batch: (state, metrics). Pure; its randomness is `key` and state.step."""
+  """One optimiser step on a uint8 batch: (state, metrics). Pure; random by `key` and state.step."""
   flip_key, loss_key = jax.random.split(jax.random.fold_in(key, state.step))
   image_BHWC = data.normalize(images_BHWC)
   if config.data.flip:
@@ -65,7 +65,7 @@ class Test:
     )
 
   def metrics(self, variables):
-    """Means over the test images, {'test/...': value}, and the firing rates of a batch, {'firing/...'}."""
+    """Means over the test images, {'test/...': value}, and one batch's rates, {'firing/...'}."""
     size = self._config.batch_size
     chunks = [self._images[i : i + size] for i in range(0, len(self._images), size)]
     sums = {}
@@ -79,7 +79,7 @@ class Test:
     return sums | {f'firing/{layer}': float(rate) for layer, rate in rates.items()}
 
   def pictures(self, variables):
-    """uint8 images: test images each above its reconstruction [2N, ...], and samples from the prior."""
+    """uint8: test images and then their reconstructions [2N, ...], and samples from the prior."""
     shown = self._images[: min(32, self._config.batch_size)]
     shown = shown[: len(shown) - len(shown) % self._mesh.size]
     again = self._reconstruct(variables, sharding.spread(self._mesh, shown), self._key)
@@ -91,16 +91,17 @@ class Test:
 def train_and_evaluate(config, workdir):
   """Trains `config` in `workdir`, going on from the newest checkpoint there.
 
-  Leaves checkpoints/, metrics.jsonl, tensorboard/, pictures/ and config.json. SIGINT (Ctrl-C) and SIGTERM
-  save and return.
+  Leaves checkpoints/, metrics.jsonl, tensorboard/, pictures/ and config.json. SIGINT (Ctrl-C) and
+  SIGTERM save and return.
 
   Returns:
     The metrics of the last line of metrics.jsonl.
 
   Raises:
-    ValueError, FileNotFoundError: for a configuration, data or a workdir that cannot be used; nothing is
-      changed then.
-    FloatingPointError: if a loss or gradient is not finite; names the step, earlier checkpoints stay.
+    ValueError, FileNotFoundError: for a configuration, data or a workdir that cannot be used;
+      nothing is changed then.
+    FloatingPointError: if a loss or gradient is not finite; names the step, earlier checkpoints
+      stay.
   """
   workdir = pathlib.Path(workdir)
   model = models.make(config.model)
@@ -132,7 +133,7 @@ def train_and_evaluate(config, workdir):
       parameter_overview.get_parameter_overview(state.variables['params'], include_stats=False)
     )
     log.say(
-      f'{len(train_images)} training images, {len(test_images)} test images; step {start} of {total}'
+      f'{len(train_images)} training and {len(test_images)} test images; step {start} of {total}'
     )
     out = writer.Writer(workdir if jax.process_index() == 0 else None, start)
     test = Test(model, mesh, config.test, test_images, test_key)

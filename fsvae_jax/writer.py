@@ -13,8 +13,8 @@ from tensorboard.summary.writer.event_file_writer import EventFileWriter
 class Writer:
   """Writes scalars and pictures below `workdir`; `workdir` None writes nothing.
 
-  Only one process of a run is given a workdir. Lines of metrics.jsonl that are newer than `step`, the step
-  that the run starts from, are what a lost part of an earlier run wrote: they go.
+  Only one process of a run is given a workdir. Lines of metrics.jsonl that are newer than `step`,
+  the step that the run starts from, are what a lost part of an earlier run wrote: they go.
   """
 
   def __init__(self, workdir, step=0):
@@ -72,7 +72,7 @@ def _lines(path):
 
 
 def grid(images, columns, margin=2, magnify=2):
-  """uint8 images [N, H, W, C] as one picture, row by row on a grey ground: [rows, columns, 3] or [rows, columns]."""
+  """uint8 images [N, H, W, C] as one picture [height, width(, 3)], row by row on grey."""
   n, h, w, c = images.shape
   rows = -(-n // columns)
   cells = np.full((rows * columns, h + margin, w + margin, c), 128, np.uint8)

@@ -22,7 +22,7 @@ from fsvae_jax.spiking import neurons, surrogate
 
 @dataclasses.dataclass(frozen=True)
 class FSVAEConfig:
-  """Sizes and constants of the model; the fields of `config.model`, explained in configs/default.py."""
+  """Sizes and constants: the fields of `config.model`, explained in configs/default.py."""
 
   image_size: int = 32
   channels: int = 1
@@ -125,7 +125,7 @@ def apply(nets, name, variables, *args, train=False, **kwargs):
 
 
 def one_step(nets, name, variables):
-  """Posterior or prior as the step function of latents.py, on running statistics, without gradient."""
+  """Posterior or prior as a step of latents.py: on running statistics, without gradient."""
   variables = jax.lax.stop_gradient(variables)
 
   def step(input_BI, residues):
@@ -147,8 +147,8 @@ def forward(
 ) -> Pass:
   """One pass over a batch.
 
-  The posterior's history z[t-1] comes from a first pass without gradient, in evaluation mode; then q is
-  computed for all steps at once, and the same picks give the latent that goes to the decoder.
+  The posterior's history z[t-1] comes from a first pass without gradient, in evaluation mode; then
+  q is computed for all steps at once, and the same picks give the latent that goes to the decoder.
 
   Args:
     nets: networks of `build`.
@@ -241,7 +241,7 @@ def generate(nets, variables, key, count):
 
 
 def firing_rates(nets, variables, image_BHWC, key):
-  """Spikes per neuron and step of every layer, {'network/layer': rate}, while reconstructing a batch."""
+  """{'network/layer': spikes per neuron and step} while a batch is reconstructed."""
   picks_BTD = _picks(nets, key, len(image_BHWC))
   rates = {}
 
@@ -263,7 +263,7 @@ def firing_rates(nets, variables, image_BHWC, key):
 
 
 def make(**fields) -> Model:
-  """The model of the fields of FSVAEConfig; raises ValueError or TypeError, naming the field that is wrong."""
+  """The model of FSVAEConfig(**fields); ValueError or TypeError names a field that is wrong."""
   nets = build(FSVAEConfig(**fields))
   return Model(
     *(functools.partial(f, nets) for f in (init, loss, reconstruct, generate, firing_rates))

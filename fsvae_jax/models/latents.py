@@ -1,10 +1,10 @@
 """The autoregressive Bernoulli latent (arXiv 2110.00375, section 4.2).
 
-Posterior and prior networks emit K binary spikes for each latent channel and step. One of the K is picked
-uniformly at random, z[t, d] = q[t, d, pick[t, d]], so that z[t, d] ~ Bernoulli(mean_k q[t, d, k]), and z[t]
-is part of the network's input at t + 1. A network takes part as a function of one step,
+Posterior and prior networks emit K binary spikes for each latent channel and step. One of the K is
+picked uniformly at random, z[t, d] = q[t, d, pick[t, d]]: z[t, d] ~ Bernoulli(mean_k q[t, d, k]).
+z[t] is part of the network's input at t + 1. A network takes part as a function of one step,
 
-    step(input_BI, residues) -> (spikes_BDK, residues),         residues = None before the first step,
+    step(input_BI, residues) -> (spikes_BDK, residues),     residues = None before the first step,
 
 that carries every neuron's residue: a sample of T steps costs T step evaluations.
 """
@@ -17,14 +17,14 @@ from jax.sharding import PartitionSpec as P
 
 
 def draw_picks(key, batch, timesteps, latent_dim, draws):
-  """Which of the K spikes is taken: int32 [B, T, D], uniform in [0, K); split over the mesh, if one is set."""
+  """Which of the K spikes is taken: int32 [B, T, D] in [0, K), split over the mesh, if any."""
   shape = (batch, timesteps, latent_dim)
   axes = jax.sharding.get_abstract_mesh().axis_names
   return jax.random.randint(key, shape, 0, draws, out_sharding=P(axes) if axes else None)
 
 
 def take(spikes_DK, picks_D):
-  """`spikes[..., d, picks[..., d]]`: [..., D, K], [..., D] -> [..., D]; the gradient goes to the picked spike."""
+  """`spikes[..., d, picks[..., d]]`, [..., D]; the gradient goes to the picked spike only."""
   chex.assert_equal_shape([spikes_DK[..., 0], picks_D])
   # As a sum of products, whose gradient is a product; that of a gather is a scatter.
   return jnp.sum(spikes_DK * jax.nn.one_hot(picks_D, spikes_DK.shape[-1]), axis=-1)
@@ -36,7 +36,7 @@ def shift(z_BTD):
 
 
 def bernoulli(step, picks_BTD, x_BTD=None):
-  """A sample z [B, T, D]: z[t] picked from `step`'s K spikes on concat(x[t], z[t-1]), or on z[t-1] alone.
+  """A sample z [B, T, D]: z[t] picked from `step`'s K spikes on concat(x[t], z[t-1]), or on z[t-1].
 
   Args:
     step: the posterior's (with `x_BTD`) or the prior's (without).
@@ -62,9 +62,9 @@ def bernoulli(step, picks_BTD, x_BTD=None):
 def scheduled(step, z_BTD, key, rate, first=5):
   """Scheduled sampling of the prior's input (arXiv 2110.00375, section 4.3; arXiv 1506.03099).
 
-  From step `first` on, with probability `rate` (one coin a step for the whole batch), z[t] is replaced by
-  what the prior itself, on what it was given so far, holds likelier: 1 where mean_k p[t] + noise > 1/2;
-  the noise (0.001 standard deviations of a normal) breaks ties.
+  From step `first` on, with probability `rate` (one coin a step for the whole batch), z[t] is
+  replaced by what the prior itself, on what it was given so far, holds likelier: 1 where mean_k
+  p[t] + noise > 1/2; the noise (0.001 standard deviations of a normal) breaks ties.
 
   Returns:
     [B, T, D] the sequence with its replacements.

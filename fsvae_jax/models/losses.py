@@ -26,7 +26,8 @@ def mmd(q_BTDK, p_BTDK):
 def kld(q_BTDK, p_BTDK, epsilon=1e-2):
   """Kullback-Leibler divergence of the Bernoulli latents, smoothed.
 
-  sum over T and D, mean over B, of a log((a + e) / (b + e)) + (1 - a) log((1 - a + e) / (1 - b + e)),
+  sum over T and D, mean over B, of
+  a log((a + e) / (b + e)) + (1 - a) log((1 - a + e) / (1 - b + e)),
   a = mean_k q, b = mean_k p
   """
   chex.assert_equal_shape([q_BTDK, p_BTDK])

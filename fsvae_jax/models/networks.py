@@ -1,7 +1,7 @@
-"""The four spiking networks of the FSVAE as Linen modules: parameters and tdBN statistics live here.
+"""The four spiking networks of the FSVAE as Linen modules, with their parameters and statistics.
 
-Every layer is synapses (dense, convolution or transposed convolution, with bias), tdBN, LIF neurons.
-Repetition over time, sampling and losses are plain functions in fsvae.py and latents.py.
+Every layer is synapses (dense, convolution or transposed convolution, with bias), tdBN, LIF
+neurons. Repetition over time, sampling and losses are plain functions in fsvae.py and latents.py.
 """
 
 import math
@@ -14,14 +14,8 @@ from flax import linen as nn
 from fsvae_jax.spiking import conv, layout, linear, neurons, norm, synapse
 
 
-def torch_bias(fan_in):
-  """PyTorch's default bias: uniform in +-1/sqrt(fan_in)."""
-  bound = fan_in**-0.5
-  return lambda key, shape: jax.random.uniform(key, shape, minval=-bound, maxval=bound)
-
-
 class Synapses(nn.Module):
-  """`operation(x, kernel)` and the bias to add to it, [1, ..., 1, features]; initialised as PyTorch does.
+  """`operation(x, kernel)`, and the bias to add to it; initialised as PyTorch does, times `gain`.
 
   PyTorch takes a transposed convolution's *output* channels for its fan-in; `transposed` says so.
   """
@@ -30,15 +24,16 @@ class Synapses(nn.Module):
   features: int
   window: tuple[int, ...] = ()
   transposed: bool = False
+  gain: float = 1.0
 
   @nn.compact
   def __call__(self, x):
     inputs = x.shape[-1]
     fan_in = math.prod(self.window) * (self.features if self.transposed else inputs)
-    mode = 'fan_out' if self.transposed else 'fan_in'
-    kernel_init = nn.initializers.variance_scaling(1 / 3, mode, 'uniform')
-    kernel = self.param('kernel', kernel_init, (*self.window, inputs, self.features))
-    bias = self.param('bias', torch_bias(fan_in), (self.features,))
+    bound = self.gain * fan_in**-0.5
+    uniform = lambda key, shape: jax.random.uniform(key, shape, minval=-bound, maxval=bound)
+    kernel = self.param('kernel', uniform, (*self.window, inputs, self.features))
+    bias = self.param('bias', uniform, (self.features,))
     y = self.operation(x, kernel)
     return y, layout.per_channel(bias, y.ndim)
 
@@ -143,7 +138,7 @@ class Encoder(nn.Module):
 class SpikingMLP(nn.Module):
   """Posterior and prior network: [B, T, inputs] spikes to [B, T, D, K] spikes; tdBN with alpha = 2.
 
-  It runs any number of steps: given the `residues` that a call returned, the next call goes on from there.
+  It runs any number of steps: given the `residues` that a call returned, the next goes on.
   """
 
   latent_dim: int
@@ -166,8 +161,8 @@ class SpikingMLP(nn.Module):
 class Decoder(nn.Module):
   """Latent spikes z [B, T, D] to images [B, H, W, C] in [-1, 1].
 
-  The read-out is a leaky integrator that never fires, so it and the last convolution are linear: the
-  convolution runs once, on the weighted sum of the spikes before it.
+  The read-out is a leaky integrator that never fires, so it and the last convolution are linear:
+  the convolution runs once, on the weighted sum of the spikes before it.
   """
 
   features: Sequence[int]  # the encoder's
@@ -191,7 +186,10 @@ class Decoder(nn.Module):
         x = over_time(layout.interleave)(layer(x, train)[0])
       else:
         x = layout.interleave(layer(x, train, readout_T=weights_T))
-    pixels, bias = Synapses(
-      conv.conv_transpose_stride1, self.channels, (3, 3), True, name='pixels'
-    )(x)
-    return jnp.tanh(pixels + jnp.sum(weights_T) * bias)
+    total = float(weights_T.sum())
+    # The read-out multiplies by `total`: without the gain, tanh starts saturated, +1 or -1 by luck.
+    layer = Synapses(
+      conv.conv_transpose_stride1, self.channels, (3, 3), True, 1 / total, name='pixels'
+    )
+    pixels, bias = layer(x)
+    return jnp.tanh(pixels + total * bias)

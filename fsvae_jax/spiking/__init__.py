@@ -1,1 +1,1 @@
-"""Spiking layers as pure functions: no Flax, no config, no VAE. Arrays are [batch, time, ..., channels]."""
+"""Spiking layers as pure functions: no Flax, no config, no VAE. Arrays are [B, T, ..., C]."""

@@ -1,8 +1,9 @@
 """3x3 convolutions of the FSVAE and their transposes, NHWC; kernels are [3, 3, in, out].
 
-XLA's CPU gradients of strided and dilated convolutions are many times slower than matrix products, so on
-CPU each of them is written as products: patches times a matrix (stride 2), four sub-pixel phases (its
-transpose), nine shifted products (stride 1). Accelerators run their native convolutions.
+XLA's CPU gradients of strided and dilated convolutions are many times slower than matrix products,
+so on CPU each of them is written as products: patches times a matrix (stride 2), four sub-pixel
+phases (its transpose), nine shifted products (stride 1). Accelerators run their native
+convolutions.
 """
 
 import chex
@@ -24,8 +25,9 @@ def conv(x_NHWC, kernel):
 def conv_transpose_phases(x_NHWC, kernel):
   """Transpose of `conv` (stride 2, padding 1, output padding 1), before its pixels are interleaved.
 
-  [N, H, W, C] -> [N, H, W, 2, 2, out]: entry [h, w, i, j] is pixel (2h + i, 2w + j) of the output, so that
-  everything that treats pixels alike (norm, neurons, sums over time) can run before `interleave`.
+  [N, H, W, C] -> [N, H, W, 2, 2, out]: entry [h, w, i, j] is pixel (2h + i, 2w + j) of the output,
+  so that everything that treats pixels alike (norm, neurons, sums over time) can run before
+  `interleave`.
   """
   _check(x_NHWC, kernel)
   return lax.platform_dependent(
@@ -65,7 +67,7 @@ def _transpose_native(x, kernel):
 
 
 def _transpose_phases(x, kernel):
-  # Output row 2h + i draws on kernel row 1 at input row h (i = 0), or on rows 2 and 0 at h and h + 1.
+  # Output row 2h + i draws on kernel row 1 at input row h (i = 0), or on rows 2, 0 at h, h + 1.
   n, h, w, _ = x.shape
   padded = jnp.pad(x, ((0, 0), (0, 1), (0, 1), (0, 0)))
   rows = {0: [(0, 1)], 1: [(0, 2), (1, 0)]}  # phase -> (shift, kernel row)

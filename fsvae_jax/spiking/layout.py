@@ -1,4 +1,4 @@
-"""Rearrangements that keep the first axis split over devices as it is (explicit mesh axes ask to be told)."""
+"""Rearrangements that keep the first axis split over devices; explicit mesh axes must be told."""
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,7 @@ from jax.sharding import PartitionSpec as P
 
 
 def split_like(x, axes=1):
-  """The `out_sharding` of an array whose first `axes` axes are split as x's; None where no mesh is set."""
+  """`out_sharding` of an array whose first `axes` axes are split as x's; None without a mesh."""
   sharding = jax.typeof(x).sharding
   return None if sharding.mesh.empty else NamedSharding(sharding.mesh, P(*sharding.spec[:axes]))
 

@@ -1,4 +1,4 @@
-"""The matrix product under every synapse, with the backward pass that XLA's CPU backend runs fastest."""
+"""The matrix product under every synapse, with a backward pass that XLA's CPU backend runs fast."""
 
 import math
 
@@ -24,8 +24,8 @@ def _forward(x_NI, kernel_IO):
 
 
 def _backward(residuals, dy_NO):
-  # The barriers keep XLA from fusing dy's producer into one transposed, strided copy per product, and from
-  # turning dy^T x into x^T dy, which is twice as slow where O < I.
+  # The barriers keep XLA from fusing dy's producer into one transposed, strided copy per product,
+  # and from turning dy^T x into x^T dy, which is twice as slow where O < I.
   x_NI, kernel_IO = residuals
   dy_NO = lax.optimization_barrier(dy_NO)
   whole = split_like(kernel_IO, axes=0)  # the sum over N ends on every device

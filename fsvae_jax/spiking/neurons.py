@@ -1,8 +1,9 @@
-"""Leaky integrate-and-fire neurons driven by an affine function of their input, with surrogate gradients.
+"""Leaky integrate-and-fire neurons with surrogate gradients, driven by an affine input.
 
-The drive is `gain * x + offset` per channel: that is tdBN with its statistics already reduced to two
-numbers a channel (see norm.py), or plain input with gain 1 and offset 0. Joining the two means that only
-the synapse's output `x` has to be kept for the backward pass; membranes are recomputed there.
+The drive is `gain * x + offset` per channel: that is tdBN with its statistics already reduced to
+two numbers a channel (see norm.py), or plain input with gain 1 and offset 0. Joining the two means
+that only the synapse's output `x` has to be kept for the backward pass; membranes are recomputed
+there.
 
 Time is axis 1. Loops index it in place, which spares the transposes that `lax.scan` would need.
 """
@@ -79,7 +80,7 @@ def lif_readout(neuron, x_BTF, gain_C, offset_C, weight_T):
   def step(t, carry):
     residue, total = carry
     _, spike, residue = _step(neuron, _at(x_BTF, t), gain_C, offset_C, residue)
-    return residue, total + weight_T[t] * spike
+    return residue, total + jnp.asarray(weight_T)[t] * spike
 
   return lax.fori_loop(0, x_BTF.shape[1], step, (rest(x_BTF), rest(x_BTF)))[1]
 
@@ -145,7 +146,7 @@ def _readout_backward(neuron, inputs, d_total):
   x_BTF, gain_C, offset_C, weight_T = inputs
   at_rest = rest(x_BTF)
   d_x, d_gain, d_offset, _ = _backward(
-    neuron, x_BTF, gain_C, offset_C, at_rest, lambda t: weight_T[t] * d_total, at_rest
+    neuron, x_BTF, gain_C, offset_C, at_rest, lambda t: jnp.asarray(weight_T)[t] * d_total, at_rest
   )
   return d_x, d_gain, d_offset, jnp.zeros_like(weight_T)
 

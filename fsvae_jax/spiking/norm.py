@@ -1,4 +1,4 @@
-"""Threshold-dependent batch normalisation (tdBN), as the gain and offset that `neurons.lif` applies.
+"""Threshold-dependent batch normalisation (tdBN), as gain and offset for `neurons.lif`.
 
 y = scale * (alpha * v_th * (x - mean) / sqrt(var + eps)) + bias       (arXiv 2011.05280)
 """
@@ -31,5 +31,5 @@ def move(running_C, batch_C):
 
 
 def unbiased(var_C, count):
-  """Unbiased variance [C] from the biased one of `count` values; this is what moves the running one."""
+  """Unbiased variance [C] from the biased one of `count` values; it moves the running one."""
   return var_C * (count / max(count - 1, 1))

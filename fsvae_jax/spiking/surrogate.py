@@ -1,7 +1,7 @@
 """Surrogate derivatives: what the backward pass puts in the place of the derivative of a spike.
 
-A spike is `o = 1 if u > v_th else 0`. Each function here takes the membrane potential `u` (any shape)
-and the threshold `v_th`, both in units of the potential, and returns `do/du` of `u`'s shape.
+A spike is `o = 1 if u > v_th else 0`. Each function here takes the membrane potential `u` (any
+shape) and the threshold `v_th`, both in units of the potential, and returns `do/du` of `u`'s shape.
 """
 
 import jax

@@ -1,6 +1,7 @@
-"""Linear filters over time: the post-synaptic potential of a spike train, and the leaky read-out."""
+"""Linear filters over time: the post-synaptic potential, and the leaky read-out."""
 
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 
@@ -24,5 +25,5 @@ def psp(x_BTD, time_constant=2.0):
 
 
 def readout_weights(timesteps, decay=0.8):
-  """Weights decay^(T-1-t) [T] of the membrane, after step T-1, of a leaky integrator that never fires."""
-  return decay ** jnp.arange(timesteps - 1, -1, -1, dtype=jnp.float32)
+  """[T] decay^(T-1-t): how inputs weigh, at the end, in a leaky integrator that never fires."""
+  return decay ** np.arange(timesteps - 1, -1, -1, dtype=np.float32)

@@ -139,7 +139,8 @@ def test_training_pass_gives_the_recorded_gradient_of_every_parameter(trained):
   assert (
     len(errors) == 16 * 3 + 2
   )  # kernel, scale and bias of the layers with tdBN, and the last layer
-  # Here the recording's own rounding is larger than the bound; the next test bounds ours by float64.
+  # Here the recording's own rounding is larger than the bound; the next test bounds ours by
+  # float64.
   assert errors.pop('decoder_input.bn.bias') < 1.4e-4
   assert max(errors.values()) < 1e-4, errors
 

@@ -1,4 +1,4 @@
-"""The autoregressive samplers against a naive oracle, and the properties that make them what they claim."""
+"""The autoregressive samplers against a naive oracle, and their properties."""
 
 import jax
 import jax.numpy as jnp

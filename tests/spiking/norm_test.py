@@ -1,4 +1,4 @@
-"""tdBN against the reference's arrays, forward, backward and running statistics, for alpha 1 and 2."""
+"""tdBN against the reference's arrays: forward, backward, running statistics; alpha 1 and 2."""
 
 import jax
 import jax.numpy as jnp
