@@ -15,10 +15,14 @@ class Checkpoints:
   """Numbered checkpoints; the newest `keep` stay."""
 
   def __init__(self, workdir, keep):
-    directory = pathlib.Path(workdir).absolute() / 'checkpoints'
+    self._directory = pathlib.Path(workdir).absolute() / 'checkpoints'
+    self._keep = keep
+    self._open()
+
+  def _open(self):
     self._checkpointer = ocp.training.Checkpointer(
-      directory,
-      preservation_policy=ocp.training.preservation_policies.LatestN(keep),
+      self._directory,
+      preservation_policy=ocp.training.preservation_policies.LatestN(self._keep),
       cleanup_tmp_directories=True,
     )
 
@@ -36,10 +40,14 @@ class Checkpoints:
       try:
         return self._checkpointer.load(saved.step, like)
       except Exception as error:  # a damaged file raises whatever its format's reader raises
-        path = pathlib.Path(saved.path)
-        aside = path.rename(path.with_name(f'{path.name}.unreadable'))
-        logging.warning('checkpoint %s cannot be read, now at %s: %s', path, aside, error)
+        self._put_aside(pathlib.Path(saved.path), error)
     return None
+
+  def _put_aside(self, path, error):
+    self.close()
+    aside = path.rename(path.with_name(f'{path.name}.unreadable'))
+    logging.warning('checkpoint %s cannot be read, it is now %s: %s', path, aside, error)
+    self._open()
 
   def close(self):
     """Waits for the last save."""

@@ -253,6 +253,8 @@ def _tfds(name, splits):
     data_dir = config.tfds_dir or None
     try:
       builder = tfds.builder(name, data_dir=data_dir, file_format='array_record')
+      if not builder.is_prepared():
+        print(f'{name} is not in {builder.data_path}: TFDS downloads it, or gives up after minutes')
       builder.download_and_prepare()
       records = builder.as_data_source(split=splits[split])
     except Exception as error:  # TFDS and its downloads raise all kinds

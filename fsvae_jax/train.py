@@ -111,9 +111,8 @@ def train_and_evaluate(config, workdir):
   size = config.model.image_size, config.model.channels
   train_images, test_images = (data.load(config.data, *size, split) for split in ('train', 'test'))
   batch_size = config.train.batch_size
-  total = config.train.steps or config.train.epochs * data.steps_per_epoch(
-    len(train_images), batch_size
-  )
+  per_epoch = data.steps_per_epoch(len(train_images), batch_size)
+  total = config.train.steps or config.train.epochs * per_epoch
   optimizer = states.make_optimizer(config.train, total)
   checkpoint.claim(workdir, config.to_dict())
 

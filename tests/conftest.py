@@ -1,11 +1,22 @@
-"""Four simulated devices, and no silent broadcasting between ranks."""
+"""Four simulated devices, no silent broadcasting between ranks, and each program compiled once."""
 
 import os
+import tempfile
 
 os.environ['XLA_FLAGS'] = (
   os.environ.get('XLA_FLAGS', '') + ' --xla_force_host_platform_device_count=4'
 )
 
 import jax
+import pytest
 
 jax.config.update('jax_numpy_rank_promotion', 'raise')
+
+
+@pytest.fixture(scope='session', autouse=True)
+def compilation_cache():
+  """Runs of the same configuration in one session share their compiled programs."""
+  with tempfile.TemporaryDirectory() as folder:
+    jax.config.update('jax_compilation_cache_dir', folder)
+    jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.1)
+    yield

@@ -6,11 +6,18 @@ The reference's arrays are channels-first and its convolution kernels carry a tr
 one. `.pth` needs PyTorch (`pip install 'fsvae_jax[torch]'`); an `.npz` holds the same names.
 """
 
+import contextlib
 import math
 import pathlib
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+from absl import app, flags, logging
 from flax import traverse_util
+from ml_collections import config_flags
+
+from fsvae_jax import checkpoint, models, states
 
 
 def load_state_dict(path):
@@ -123,3 +130,36 @@ def convert(state, features, like):
   if faults:
     raise ValueError('the checkpoint does not fit the configured model:\n  ' + '\n  '.join(faults))
   return traverse_util.unflatten_dict(converted)
+
+
+def import_checkpoint(path, config, workdir):
+  """Starts a run in `workdir` from the reference's checkpoint: step 0, a fresh optimizer.
+
+  Raises:
+    ValueError, FileNotFoundError, ImportError: for a file that cannot be read or does not fit
+      `config.model`; nothing is written then.
+  """
+  if config.model.name != 'fsvae':
+    raise ValueError(f'model.name is {config.model.name!r}; checkpoints of the reference are fsvae')
+  like = jax.eval_shape(models.make(config.model).init, jax.random.key(0))
+  variables = convert(load_state_dict(path), config.model.features, like)
+  variables = jax.tree.map(jnp.asarray, variables)
+  optimizer = states.make_optimizer(config.train, total_steps=1)
+  checkpoint.claim(workdir, config.to_dict())
+  with contextlib.closing(checkpoint.Checkpoints(workdir, config.train.keep)) as checkpoints:
+    checkpoints.save(0, states.create(variables, optimizer, config.train.ema_decay))
+
+
+def main(_):
+  logging.set_verbosity(logging.WARNING)
+  args = flags.FLAGS
+  import_checkpoint(args.checkpoint, args.config, args.workdir)
+  print(f'{args.checkpoint} is now step 0 of the run in {args.workdir}')
+
+
+if __name__ == '__main__':
+  flags.DEFINE_string('checkpoint', None, 'The .pth or .npz file.', required=True)
+  flags.DEFINE_string('workdir', None, 'Where to start the run.', required=True)
+  config_flags.DEFINE_config_file('config', None, 'Configuration that the file was trained with.')
+  flags.mark_flag_as_required('config')
+  app.run(main)
