@@ -80,7 +80,7 @@ class Test:
 
   def pictures(self, variables):
     """uint8: test images and then their reconstructions [2N, ...], and samples from the prior."""
-    shown = self._images[: min(32, self._config.batch_size)]
+    shown = self._images[: min(16, self._config.batch_size)]
     shown = shown[: len(shown) - len(shown) % self._mesh.size]
     again = self._reconstruct(variables, sharding.spread(self._mesh, shown), self._key)
     return np.concatenate([shown, np.asarray(again)]), np.asarray(

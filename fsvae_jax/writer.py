@@ -71,9 +71,13 @@ def _lines(path):
   return [line for line in text.splitlines(keepends=True) if line.endswith('\n')]
 
 
-def grid(images, columns, margin=2, magnify=2):
-  """uint8 images [N, H, W, C] as one picture [height, width(, 3)], row by row on grey."""
+def grid(images, columns, margin=2, magnify=None):
+  """uint8 images [N, H, W, C] as one picture [height, width(, 3)], row by row on grey.
+
+  Each pixel becomes `magnify` pixels a side; by default, images come out at about 64.
+  """
   n, h, w, c = images.shape
+  magnify = magnify or max(1, 64 // h)
   rows = -(-n // columns)
   cells = np.full((rows * columns, h + margin, w + margin, c), 128, np.uint8)
   cells[:n, margin:, margin:] = images

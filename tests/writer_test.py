@@ -19,7 +19,7 @@ def test_scalars_and_pictures_reach_their_files(tmp_path):
   path = out.picture(10, 'samples', np.full((3, 4, 4, 1), 255, np.uint8), columns=2)
   out.close()
   assert rows(tmp_path) == [{'step': 10, 'train/loss': 0.5}]
-  assert path.name == 'samples_000010.png' and Image.open(path).size == (2 * 14, 2 * 14)
+  assert path.name == 'samples_000010.png' and Image.open(path).size == (16 * 14, 16 * 14)
   events = EventAccumulator(str(tmp_path / 'tensorboard')).Reload()
   assert [(e.step, e.value) for e in events.Scalars('train/loss')] == [(10, 0.5)]
   assert len(events.Images('samples')) == 1

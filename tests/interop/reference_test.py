@@ -27,7 +27,7 @@ def shapes(config):
 
 
 def large_state(latent_dim=8, draws=4, channels=3, widths=(32, 64, 128, 256, 512)):
-  """A state dict of the reference's 64x64 model, by its own shapes, filled with distinct numbers."""
+  """A state dict of the 64x64 model in the reference's own shapes, filled with random numbers."""
   d, flat = latent_dim, widths[-1] * 4
   kernels = {f'encoder.{i}': (w, i and widths[i - 1] or channels) for i, w in enumerate(widths)}
   kernels['before_latent_layer'] = (d, flat)
