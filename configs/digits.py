@@ -9,7 +9,7 @@ from configs import default
 
 
 def get_config():
-  """The model at 16x16 (the digits are 8x8) with one convolution less; 22 epochs, cosine schedule."""
+  """The model at 16x16 (the digits are 8x8), one convolution less; 22 epochs, cosine schedule."""
   config = default.get_config()
   config.data.name = 'digits'
   config.model.image_size = 16

@@ -169,6 +169,7 @@ def train_and_evaluate(config, workdir):
           break
     out.close()
     log.close()
+    log.say(f'pictures, metrics and checkpoints are in {workdir}')
   return scalars
 
 
