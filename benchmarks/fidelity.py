@@ -34,10 +34,8 @@ def per_step(nets, variables, x_BTD, picks_BTD):
   """First pass normalised by the batch statistics of each single step."""
 
   def step(input_BI, residues):
-    given = {} if residues is None else {'residues': residues}
-    (spikes_BTDK, residues), _ = fsvae.apply(
-      nets, 'posterior', variables, input_BI[:, None], train=True, **given
-    )
+    given = {'x_BTI': input_BI[:, None], 'residues': residues}
+    (spikes_BTDK, residues), _ = fsvae.apply(nets, 'posterior', variables, train=True, **given)
     return spikes_BTDK[:, 0], residues
 
   return latents.bernoulli(step, picks_BTD, x_BTD)

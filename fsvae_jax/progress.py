@@ -19,7 +19,7 @@ class Progress:
   def __init__(self, start, total, batch_size):
     self._batch_size = batch_size
     self._steps = []  # (step, metrics) since the last line
-    self._begin = time.perf_counter()
+    self._timed = None  # how many of them the clock has seen; None until the first has compiled
     bar = sys.stderr.isatty() and jax.process_index() == 0
     self._bar = tqdm(total=total, initial=start, unit='step', dynamic_ncols=True, disable=not bar)
     self._total = total
@@ -29,6 +29,11 @@ class Progress:
     if self._steps:
       jax.block_until_ready(self._steps[-1][1])
     self._steps.append((step, metrics))
+    if self._timed is None:
+      jax.block_until_ready(metrics)
+      self.restart_clock()
+    else:
+      self._timed += 1
     self._bar.update()
 
   def check(self):
@@ -47,14 +52,16 @@ class Progress:
     self.check()
     values = [metrics for _, metrics in self._steps]
     means = {f'train/{name}': float(np.mean([v[name] for v in values])) for name in values[0]}
-    means['images_per_s'] = len(values) * self._batch_size / (time.perf_counter() - self._begin)
-    self.resume()
+    if self._timed:
+      seconds = time.perf_counter() - self._begin
+      means['images_per_s'] = self._timed * self._batch_size / seconds
+    self._steps = []
+    self.restart_clock()
     return means
 
-  def resume(self):
-    """Starts the clock of the next line; tests and pictures between lines are not training."""
-    self._steps = []
-    self._begin = time.perf_counter()
+  def restart_clock(self):
+    """Leaves out of the speed what lies between two steps: tests, pictures, the start of a save."""
+    self._begin, self._timed = time.perf_counter(), 0
 
   def say(self, text):
     """Prints for people: above the bar on a terminal; once, from process 0."""

@@ -163,7 +163,7 @@ def train_and_evaluate(config, workdir):
           log.check()
           checkpoints.save(step, state)
         if testing or saving:
-          log.resume()
+          log.restart_clock()
         if stop.is_set():
           log.say(f'stopped at step {step} of {total}; the same command goes on from here')
           break

@@ -129,8 +129,8 @@ def one_step(nets, name, variables):
   variables = jax.lax.stop_gradient(variables)
 
   def step(input_BI, residues):
-    residues = {} if residues is None else {'residues': residues}
-    (spikes_BTDK, residues), _ = apply(nets, name, variables, input_BI[:, None], **residues)
+    given = {'x_BTI': input_BI[:, None], 'residues': residues}
+    (spikes_BTDK, residues), _ = apply(nets, name, variables, **given)
     return spikes_BTDK[:, 0], residues
 
   return step

@@ -146,14 +146,12 @@ class SpikingMLP(nn.Module):
   neuron: neurons.LIF
 
   @nn.compact
-  def __call__(self, x_BTI, train=False, residues=(None, None, None)):
+  def __call__(self, x_BTI, train=False, residues=None):
     d = self.latent_dim
     after = []
-    for i, (features, residue) in enumerate(
-      zip((2 * d, 4 * d, self.draws * d), residues, strict=True)
-    ):
+    for i, features in enumerate((2 * d, 4 * d, self.draws * d)):
       layer = SpikingLayer(features, self.neuron, alpha=2.0, name=f'dense_{i}')
-      x_BTI, residue = layer(x_BTI, train, residue)
+      x_BTI, residue = layer(x_BTI, train, residues and residues[i])
       after.append(residue)
     return layout.reshape(x_BTI, *x_BTI.shape[:2], d, self.draws), tuple(after)
 

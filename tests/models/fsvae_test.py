@@ -151,7 +151,7 @@ def test_gradients_are_within_float32_rounding_of_those_in_float64(variables, tr
   for path, want in traverse_util.flatten_dict(exact).items():
     if path[-2:] == ('synapses', 'bias'):
       continue  # zero but for rounding: tdBN takes the mean away
-    ours = traverse_util.flatten_dict(trained[1])[path]
+    want, ours = (np.asarray(x) for x in (want, traverse_util.flatten_dict(trained[1])[path]))
     assert np.linalg.norm(ours - want) < 5e-6 * np.linalg.norm(want), path
 
 

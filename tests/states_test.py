@@ -1,0 +1,59 @@
+"""Optimizer, schedules and the moving average, each against what it should do to one parameter."""
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from configs import default
+from fsvae_jax import states
+
+
+def updates(steps, gradient=1.0, **fields):
+  """The updates [steps] that a parameter of zero gets from a constant gradient."""
+  config = default.get_config().train
+  config.update(fields)
+  optimizer = states.make_optimizer(config, steps)
+  param, moves = jnp.zeros(3), []
+  opt_state = optimizer.init(param)
+  for _ in range(steps):
+    update, opt_state = optimizer.update(jnp.full(3, gradient), opt_state, param)
+    moves.append(float(update[0]))
+  return np.array(moves)
+
+
+def test_the_published_recipe_steps_by_the_learning_rate():
+  np.testing.assert_allclose(updates(5), -1e-3, rtol=1e-4)
+
+
+def test_weight_decay_shrinks_every_parameter():
+  config = default.get_config().train
+  optimizer = states.make_optimizer(config, 1)
+  param = jnp.full(2, 3.0)
+  update, _ = optimizer.update(jnp.zeros(2), optimizer.init(param), param)
+  np.testing.assert_allclose(update, -1e-3 * 1e-3 * 3.0, rtol=1e-5)
+
+
+def test_warmup_rises_and_cosine_falls_to_zero():
+  moves = -updates(21, warmup_steps=5, schedule='cosine')
+  assert moves[0] == 0 and np.all(np.diff(moves[:6]) > 0) and np.all(np.diff(moves[6:]) < 0)
+  assert moves[5] == pytest.approx(1e-3, rel=1e-3) and moves[-1] < 1e-4
+
+
+def test_clipping_bounds_the_gradient_that_adam_sees():
+  config = default.get_config().train
+  config.clip_norm = 0.5
+  optimizer = states.make_optimizer(config, 1)
+  param = jnp.zeros(4)
+  _, opt_state = optimizer.update(jnp.full(4, 100.0), optimizer.init(param), param)
+  (first_moment,) = (s.mu for s in opt_state[-1] if isinstance(s, optax.ScaleByAdamState))
+  np.testing.assert_allclose(np.linalg.norm(first_moment), 0.1 * 0.5, rtol=1e-5)
+
+
+def test_tests_use_the_moving_average_if_there_is_one():
+  variables = {'params': jnp.ones(2), 'batch_stats': jnp.zeros(1)}
+  optimizer = states.make_optimizer(default.get_config().train, 1)
+  plain = states.create(variables, optimizer, 0.0)
+  assert plain.ema == {} and plain.evaluated() is plain.variables
+  averaged = states.create(variables, optimizer, 0.9)
+  assert averaged.evaluated() is averaged.ema
