@@ -4,6 +4,7 @@ Saves run in the background and appear under their number only when complete.
 """
 
 import json
+import os
 import pathlib
 
 import jax
@@ -28,30 +29,68 @@ class Checkpoints:
 
   def save(self, step, state):
     """Starts saving; returns as soon as `state` may be changed."""
-    if all(saved.step != step for saved in self._checkpointer.checkpoints):
+    if step not in self.steps():
       self._checkpointer.save_async(step, state, force=True)
 
   def restore(self, like):
-    """The newest checkpoint that can be read, with `like`'s shapes and shardings, or None.
+    """The newest checkpoint that can be read, with `like`'s shapes and shardings; None if none is.
 
     One that cannot be read is put aside as `<step>.unreadable`, and the one before is taken.
+
+    Raises:
+      ValueError: if a checkpoint is whole but holds other arrays than `like`, naming them, or if
+        there are checkpoints and none can be read.
     """
-    for saved in sorted(self._checkpointer.checkpoints, key=lambda saved: -saved.step):
+    steps = sorted(self.steps(), reverse=True)
+    for step in steps:
       try:
-        return self._checkpointer.load(saved.step, like)
+        saved = self._checkpointer.metadata(step).metadata
+        if not jax.tree.leaves(saved):
+          raise ValueError('its metadata are empty')
+        differing = _differing(saved, like)
+        if not differing:
+          return self._checkpointer.load(step, like)
       except Exception as error:  # a damaged file raises whatever its format's reader raises
-        self._put_aside(pathlib.Path(saved.path), error)
+        self._put_aside(step, error)
+        continue
+      raise ValueError(
+        f'checkpoint {step} in {self._directory} holds another state than the configured one; take '
+        f'another --workdir, or the fields of its config.json:\n  {differing}'
+      )
+    if steps:
+      raise ValueError(f'no checkpoint in {self._directory} can be read; take another --workdir')
     return None
 
-  def _put_aside(self, path, error):
+  def steps(self):
+    """Numbers of the checkpoints that are there."""
+    return [saved.step for saved in self._checkpointer.checkpoints]
+
+  def _put_aside(self, step, error):
     self.close()
-    aside = path.rename(path.with_name(f'{path.name}.unreadable'))
+    path = self._directory / str(step)
+    taken = len(list(self._directory.glob(f'{step}.unreadable*')))
+    aside = path.rename(self._directory / f'{step}.unreadable{taken or ""}')
     logging.warning('checkpoint %s cannot be read, it is now %s: %s', path, aside, error)
     self._open()
 
   def close(self):
     """Waits for the last save."""
     self._checkpointer.close()
+
+
+def _shapes(tree):
+  """{name: shape} of a pytree's leaves."""
+  leaves = jax.tree_util.tree_leaves_with_path(tree)
+  name = lambda path: jax.tree_util.keystr(path, simple=True, separator='/')
+  return {name(path): tuple(leaf.shape) for path, leaf in leaves}
+
+
+def _differing(saved, like):
+  """What a saved tree has that `like` has not, and the other way round; '' if they agree."""
+  saved, like = _shapes(saved), _shapes(like)
+  names = sorted(name for name in saved | like if saved.get(name) != like.get(name))
+  lines = [f'{name}: {saved.get(name)} there, {like.get(name)} now' for name in names[:10]]
+  return '\n  '.join(lines + [f'and {len(names) - 10} more'] * (len(names) > 10))
 
 
 def abstract(state):
@@ -81,4 +120,6 @@ def claim(workdir, config):
         'they were:\n  ' + '\n  '.join(differing)
       )
   path.parent.mkdir(parents=True, exist_ok=True)
-  path.write_text(json.dumps(new, indent=2) + '\n')
+  partial = path.with_suffix(f'.{os.getpid()}.partial')
+  partial.write_text(json.dumps(new, indent=2) + '\n')
+  partial.replace(path)

@@ -9,6 +9,7 @@ import gzip
 import hashlib
 import os
 import pathlib
+import zipfile
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
@@ -195,13 +196,19 @@ def read_idx(path):
 
 
 def _array_file(path, split):
-  arrays = np.load(path, mmap_mode='r')
-  if path.suffix == '.npy':
-    arrays = {'images': arrays}
-  named = next((name for name in (split, f'x_{split}', f'{split}_images') if name in arrays), None)
+  try:
+    arrays = np.load(path, mmap_mode='r')
+    arrays = {'images': arrays} if path.suffix == '.npy' else dict(arrays)
+  except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+    raise ValueError(f'{path} cannot be read as arrays: {error}') from error
+  names = [{'train': f'{prefix}train', 'test': f'{prefix}test'} for prefix in ('', 'x_')]
+  named = next((pair[split] for pair in names if set(pair.values()) <= set(arrays)), None)
   alone = next((name for name in ('images', 'arr_0') if name in arrays), None)
   if named is None and alone is None:
-    raise ValueError(f'{path} has arrays {", ".join(arrays)}; expected train and test, or images')
+    raise ValueError(
+      f'{path} has arrays {", ".join(arrays)}; expected train and test, or x_train and x_test, or '
+      'images'
+    )
   images = arrays[named or alone]
   if (
     images.dtype != np.uint8
@@ -232,7 +239,9 @@ def _image_folder(folder, split):
 def _read_image(path):
   try:
     with Image.open(path) as picture:
-      return np.asarray(picture.convert('L' if picture.mode in ('1', 'L', 'I', 'I;16') else 'RGB'))
+      if picture.mode.startswith(('I', 'F')):
+        raise ValueError(f'mode {picture.mode}, more than 8 bits a channel: convert it to 8 bits')
+      return np.asarray(picture.convert('L' if picture.mode in ('1', 'L') else 'RGB'))
   except (UnidentifiedImageError, OSError, ValueError) as error:
     raise ValueError(f'{path} cannot be read as an image: {error}') from error
 

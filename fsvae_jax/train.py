@@ -32,10 +32,9 @@ def train_step(model, optimizer, config, total_steps, state, images_BHWC, key):
   updates, opt_state = optimizer.update(grads, state.opt_state, params)
   variables = {'params': optax.apply_updates(params, updates), 'batch_stats': batch_stats}
   ema = state.ema and optax.incremental_update(variables, state.ema, 1 - config.train.ema_decay)
-  metrics = {**metrics, 'gradient_norm': optax.global_norm(grads)}
-  return state.replace(
-    step=state.step + 1, variables=variables, opt_state=opt_state, ema=ema
-  ), metrics
+  norms = {'gradient_norm': optax.global_norm(grads), 'update_norm': optax.global_norm(updates)}
+  state = state.replace(step=state.step + 1, variables=variables, opt_state=opt_state, ema=ema)
+  return state, metrics | norms
 
 
 class Test:
@@ -80,8 +79,8 @@ class Test:
 
   def pictures(self, variables):
     """uint8: test images and then their reconstructions [2N, ...], and samples from the prior."""
-    shown = self._images[: min(16, self._config.batch_size)]
-    shown = shown[: len(shown) - len(shown) % self._mesh.size]
+    devices = self._mesh.size
+    shown = self._images[: max(devices, 16 - 16 % devices)]
     again = self._reconstruct(variables, sharding.spread(self._mesh, shown), self._key)
     return np.concatenate([shown, np.asarray(again)]), np.asarray(
       self._generate(variables, self._key)
@@ -114,12 +113,14 @@ def train_and_evaluate(config, workdir):
   per_epoch = data.steps_per_epoch(len(train_images), batch_size)
   total = config.train.steps or config.train.epochs * per_epoch
   optimizer = states.make_optimizer(config.train, total)
+  if len(test_images) < mesh.size:
+    raise ValueError(f'{len(test_images)} test images are too few for {mesh.size} devices')
   checkpoint.claim(workdir, config.to_dict())
 
-  with (
-    jax.set_mesh(mesh),
-    contextlib.closing(checkpoint.Checkpoints(workdir, config.train.keep)) as checkpoints,
-  ):
+  with contextlib.ExitStack() as stack:
+    stack.enter_context(jax.set_mesh(mesh))
+    checkpoints = checkpoint.Checkpoints(workdir, config.train.keep)
+    stack.callback(checkpoints.close)
     init_key, train_key, test_key = jax.random.split(jax.random.key(config.seed), 3)
     state = jax.jit(
       lambda key: states.create(model.init(key), optimizer, config.train.ema_decay),
@@ -128,6 +129,7 @@ def train_and_evaluate(config, workdir):
     state = checkpoints.restore(checkpoint.abstract(state)) or state
     start = int(state.step)
     log = progress.Progress(start, total, batch_size)
+    stack.callback(log.close)
     log.say(
       parameter_overview.get_parameter_overview(state.variables['params'], include_stats=False)
     )
@@ -135,6 +137,7 @@ def train_and_evaluate(config, workdir):
       f'{len(train_images)} training and {len(test_images)} test images; step {start} of {total}'
     )
     out = writer.Writer(workdir if jax.process_index() == 0 else None, start)
+    stack.callback(out.close)
     test = Test(model, mesh, config.test, test_images, test_key)
     step_fn = jax.jit(
       functools.partial(train_step, model, optimizer, config, total), donate_argnums=0
@@ -147,9 +150,13 @@ def train_and_evaluate(config, workdir):
       ):
         state, metrics = step_fn(state, sharding.global_batch(mesh, batch), train_key)
         log.add(step, metrics)
-        last = step == total or stop.is_set()
+        stopping = stop.is_set()
+        last = step == total or stopping
         testing = step == total or _due(config.train.test_every, step)
         saving = last or _due(config.train.checkpoint_every, step)
+        if saving:
+          log.check()
+          checkpoints.save(step, state)
         if last or testing or _due(config.train.log_every, step):
           scalars = log.line()
           if testing:
@@ -159,16 +166,11 @@ def train_and_evaluate(config, workdir):
             out.picture(step, 'samples', samples, 8)
           out.scalars(step, scalars)
           log.report(step, scalars)
-        if saving:
-          log.check()
-          checkpoints.save(step, state)
         if testing or saving:
           log.restart_clock()
-        if stop.is_set():
+        if stopping:
           log.say(f'stopped at step {step} of {total}; the same command goes on from here')
           break
-    out.close()
-    log.close()
     log.say(f'pictures, metrics and checkpoints are in {workdir}')
   return scalars
 

@@ -32,6 +32,9 @@ def config(cache):
   return c
 
 
+KEY = jax.random.key(1)
+
+
 def lines(workdir):
   return [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
 
@@ -88,16 +91,53 @@ def test_a_run_leaves_what_it_promises(config, tmp_path):
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_and_resumed_equals_uninterrupted(config, tmp_path, monkeypatch, number):
+  config.train.update(test_every=0, checkpoint_every=0)  # nothing but the signal saves
   train.train_and_evaluate(config, tmp_path / 'whole')
   with monkeypatch.context() as patch:
-    interrupt_after(patch, 3, number)
+    interrupt_after(patch, 2, number)
     train.train_and_evaluate(config, tmp_path / 'cut')
-  assert lines(tmp_path / 'cut')[-1]['step'] < 6
+  stopped = lines(tmp_path / 'cut')[-1]['step']
+  assert 0 < stopped < 6 and (tmp_path / 'cut' / 'checkpoints' / str(stopped)).is_dir()
   train.train_and_evaluate(config, tmp_path / 'cut')
   assert_equal(restored(config, tmp_path / 'whole'), restored(config, tmp_path / 'cut'))
   whole, cut = (lines(tmp_path / name)[-1] for name in ('whole', 'cut'))
   assert whole['step'] == cut['step'] == 6
   assert whole['test/reconstruction'] == cut['test/reconstruction']
+
+
+def test_a_signal_during_a_test_loses_nothing(config, tmp_path, monkeypatch):
+  config.train.update(test_every=3, checkpoint_every=0)
+  metrics = train.Test.metrics
+
+  def interrupted(self, variables):
+    os.kill(os.getpid(), signal.SIGINT)
+    return metrics(self, variables)
+
+  with monkeypatch.context() as patch:
+    patch.setattr(train.Test, 'metrics', interrupted)
+    train.train_and_evaluate(config, tmp_path)
+  assert sorted(int(p.name) for p in (tmp_path / 'checkpoints').glob('[0-9]*')) == [4]
+
+
+def test_every_step_draws_anew(config):
+  model = models.make(config.model)
+  optimizer = states.make_optimizer(config.train, 10)
+  state = jax.jit(lambda key: states.create(model.init(key), optimizer, 0.0))(jax.random.key(0))
+  images = data.load(config.data, 8, 1, 'train')[:8]
+  step = jax.jit(lambda state: train.train_step(model, optimizer, config, 10, state, images, KEY))
+  first, again, later = (
+    float(step(state.replace(step=jax.numpy.int32(s)))[1]['loss']) for s in (0, 0, 1)
+  )
+  assert first == again != later
+
+
+def test_a_changed_option_that_changes_the_state_is_refused(config, tmp_path):
+  config.train.steps = 2
+  train.train_and_evaluate(config, tmp_path)
+  config.train.ema_decay = 0.0
+  with pytest.raises(ValueError, match='(?s)checkpoint 2 .*another state.*ema/'):
+    train.train_and_evaluate(config, tmp_path)
+  assert (tmp_path / 'checkpoints' / '2').is_dir()
 
 
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(config, tmp_path, caplog):
@@ -113,11 +153,13 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(config, tmp_path, capl
   assert_equal(restored(config, tmp_path), want)
 
 
-def test_a_loss_that_is_not_finite_stops_and_names_the_step(config, tmp_path):
-  config.train.learning_rate = float('inf')
-  with pytest.raises(FloatingPointError, match='is nan at step 2'):
+def test_a_loss_that_is_not_finite_stops_and_the_last_good_checkpoint_stays(config, tmp_path):
+  config.train.update(steps=2, checkpoint_every=1)
+  train.train_and_evaluate(config, tmp_path)
+  config.train.update(steps=6, learning_rate=float('inf'))
+  with pytest.raises(FloatingPointError, match='update_norm is (inf|nan) at step 3'):
     train.train_and_evaluate(config, tmp_path)
-  assert not list((tmp_path / 'checkpoints').glob('[0-9]*'))
+  assert sorted(p.name for p in (tmp_path / 'checkpoints').glob('[0-9]*')) == ['1', '2']
 
 
 def test_another_models_workdir_is_refused_and_untouched(config, tmp_path):
@@ -141,6 +183,8 @@ def test_another_models_workdir_is_refused_and_untouched(config, tmp_path):
     ('model', 'distance', 'wasserstein', 'unknown model.distance .*known: mmd, kld'),
     ('model', 'timesteps', 0, 'model.timesteps is 0'),
     ('model', 'draws', 0, 'model.draws is 0'),
+    ('model', 'channels', 2, 'model.channels is 2; known: 1'),
+    ('model', 'scheduled_sampling', (0.1, 1.3), 'scheduled_sampling is .*two rates'),
     ('model', 'image_size', 10, 'model.image_size 10 is not a multiple of 4'),
     ('data', 'name', 'minst', 'unknown data.name .*known: digits'),
     ('train', 'schedule', 'step', 'unknown train.schedule .*known: constant'),

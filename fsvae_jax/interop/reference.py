@@ -35,6 +35,8 @@ def load_state_dict(path):
       f'reading {path} needs PyTorch: pip install "fsvae_jax[torch]", or save its arrays as .npz'
     ) from error
   state = torch.load(path, map_location='cpu', weights_only=True)
+  if not isinstance(state, dict) or not all(torch.is_tensor(x) for x in state.values()):
+    raise ValueError(f'{path} holds {type(state).__name__}, not a state dict of tensors')
   return {name: tensor.numpy() for name, tensor in state.items()}
 
 
@@ -145,6 +147,8 @@ def import_checkpoint(path, config, workdir):
   variables = convert(load_state_dict(path), config.model.features, like)
   variables = jax.tree.map(jnp.asarray, variables)
   optimizer = states.make_optimizer(config.train, total_steps=1)
+  if (pathlib.Path(workdir) / 'checkpoints').exists():
+    raise ValueError(f'{workdir} already holds checkpoints; take another --workdir')
   checkpoint.claim(workdir, config.to_dict())
   with contextlib.closing(checkpoint.Checkpoints(workdir, config.train.keep)) as checkpoints:
     checkpoints.save(0, states.create(variables, optimizer, config.train.ema_decay))

@@ -40,9 +40,15 @@ class FSVAEConfig:
 
   def __post_init__(self):
     object.__setattr__(self, 'features', tuple(self.features))
-    for field in ('image_size', 'channels', 'timesteps', 'latent_dim', 'draws'):
+    for field in ('image_size', 'timesteps', 'latent_dim', 'draws'):
       if getattr(self, field) < 1:
         raise ValueError(f'model.{field} is {getattr(self, field)}; it must be at least 1')
+    if self.channels not in (1, 3):
+      raise ValueError(f'model.channels is {self.channels}; known: 1 (grey), 3 (colour)')
+    if len(self.scheduled_sampling) != 2 or not all(0 <= r <= 1 for r in self.scheduled_sampling):
+      raise ValueError(
+        f'model.scheduled_sampling is {self.scheduled_sampling}; it takes two rates in [0, 1]'
+      )
     if not self.features or min(self.features) < 1:
       raise ValueError(
         f'model.features is {self.features}; it needs one width >= 1 for each convolution'

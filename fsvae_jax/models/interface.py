@@ -1,4 +1,4 @@
-"""What training and evaluation know of a model: four pure functions."""
+"""What training and evaluation know of a model: five pure functions."""
 
 from collections.abc import Callable
 from typing import NamedTuple

@@ -53,10 +53,9 @@ class TdBN(nn.Module):
     mean, var = running_mean.value, running_var.value
     if train:
       mean, var = norm.batch_statistics(x)
-      if not self.is_initializing():
-        count = x.size // x.shape[-1]
-        running_mean.value = norm.move(running_mean.value, mean)
-        running_var.value = norm.move(running_var.value, norm.unbiased(var, count))
+      count = x.size // x.shape[-1]
+      running_mean.value = norm.move(running_mean.value, mean)
+      running_var.value = norm.move(running_var.value, norm.unbiased(var, count))
     return norm.gain_offset(mean, var, scale, bias, self.amplitude)
 
 

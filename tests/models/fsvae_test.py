@@ -99,6 +99,7 @@ def test_training_pass_gives_the_recorded_loss_and_statistics(trained):
   np.testing.assert_array_equal(out.q_BTDK, golden.time_first(GOLDEN['train/q']))
   recorded = golden.group(GOLDEN, 'train_stats')
   moved = traverse_util.flatten_dict({'batch_stats': out.batch_stats})
+  assert len(recorded) == 2 * 13  # of every layer with tdBN but the posterior's three
   for path, (name, change) in reference.leaves(CONFIG.features).items():
     if name in recorded:
       np.testing.assert_allclose(

@@ -96,3 +96,7 @@ def test_scheduled_sampling_replaces_from_its_first_step_on_with_what_the_prior_
   sure = np.abs(mean_BTD - 0.5) > 0.01  # the noise only breaks ties
   assert sure.mean() > 0.5
   np.testing.assert_array_equal(replaced[:, 5:][sure], (mean_BTD > 0.5)[sure])
+  # One coin a step for the whole batch: at rate 1/2, a step is the given one or not, as a whole.
+  kept_BT = np.all(np.asarray(scheduled(0.5) == z_BTD), axis=2)[:, 5:]
+  assert set(kept_BT.mean(0) > 0.5) == {True, False}
+  assert all(share == 1 or share < 0.5 for share in kept_BT.mean(0))
