@@ -2,6 +2,8 @@
 
 import pathlib
 import platform
+import runpy
+import sys
 
 import jax
 from absl import app, flags, logging
@@ -23,5 +25,18 @@ def main(_):
   train.train_and_evaluate(_CONFIG.value, _WORKDIR.value or f'runs/{name}')
 
 
+def parse_flags(argv):
+  """absl's parser; for an unknown field of the configuration it names the known ones."""
+  try:
+    return app.parse_flags_with_usage(argv)
+  except AttributeError as error:  # what ml_collections raises; its flags hold no value then
+    prefix = '--config='
+    named = (arg.removeprefix(prefix) for arg in argv if arg.startswith(prefix))
+    config = runpy.run_path(next(named, flags.FLAGS['config'].default))['get_config']()
+    sections = {name: section for name, section in config.items() if hasattr(section, 'keys')}
+    known = [f'{name}.{field}' for name, section in sections.items() for field in section]
+    sys.exit(f'unknown field of the configuration: {error}\nknown: seed, {", ".join(known)}')
+
+
 if __name__ == '__main__':
-  app.run(main)
+  app.run(main, flags_parser=parse_flags)
