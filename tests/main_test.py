@@ -17,7 +17,7 @@ def test_an_unknown_field_names_the_known_ones(tmp_path):
     '--config=configs/mnist.py', '--config.model.timestep=3', f'--workdir={tmp_path}/run'
   )
   assert result.returncode != 0
-  assert 'timestep' in result.stderr and 'model.timesteps, model.latent_dim' in result.stderr
+  assert 'timestep' in result.stderr and 'model.tau, model.timesteps' in result.stderr
   assert not (tmp_path / 'run').exists()
 
 
