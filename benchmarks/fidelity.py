@@ -112,7 +112,7 @@ def run(config, images, test_images, seed, steps, every, pytorch_init):
   step_fn = jax.jit(
     functools.partial(train.train_step, model, optimizer, config, steps), donate_argnums=0
   )
-  test = train.Test(model, jax.sharding.get_mesh(), config.test, test_images, test_key)
+  test = train.TestSet(model, jax.sharding.get_mesh(), config.test, test_images, test_key)
   agree = jax.jit(functools.partial(agreement, nets))
   shown = data.normalize(sharding.spread(jax.sharding.get_mesh(), test_images[:128]))
   figures = {}

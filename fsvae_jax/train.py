@@ -37,8 +37,8 @@ def train_step(model, optimizer, config, total_steps, state, images_BHWC, key):
   return state, metrics | norms
 
 
-class Test:
-  """The model on the test images, always with the same random draws."""
+class TestSet:
+  """A model on the test images, always with the same random draws."""
 
   def __init__(self, model, mesh, config, images, key):
     whole = sharding.replicated(mesh)
@@ -138,7 +138,7 @@ def train_and_evaluate(config, workdir):
     )
     out = writer.Writer(workdir if jax.process_index() == 0 else None, start)
     stack.callback(out.close)
-    test = Test(model, mesh, config.test, test_images, test_key)
+    test = TestSet(model, mesh, config.test, test_images, test_key)
     step_fn = jax.jit(
       functools.partial(train_step, model, optimizer, config, total), donate_argnums=0
     )

@@ -107,14 +107,14 @@ def test_interrupted_and_resumed_equals_uninterrupted(config, tmp_path, monkeypa
 
 def test_a_signal_during_a_test_loses_nothing(config, tmp_path, monkeypatch):
   config.train.update(test_every=3, checkpoint_every=0)
-  metrics = train.Test.metrics
+  metrics = train.TestSet.metrics
 
   def interrupted(self, variables):
     os.kill(os.getpid(), signal.SIGINT)
     return metrics(self, variables)
 
   with monkeypatch.context() as patch:
-    patch.setattr(train.Test, 'metrics', interrupted)
+    patch.setattr(train.TestSet, 'metrics', interrupted)
     train.train_and_evaluate(config, tmp_path)
   assert sorted(int(p.name) for p in (tmp_path / 'checkpoints').glob('[0-9]*')) == [4]
 
