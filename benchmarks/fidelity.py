@@ -24,6 +24,7 @@ import numpy as np
 
 from configs import mnist
 from fsvae_jax import data, models, sharding, states, train
+from fsvae_jax.interop import reference
 from fsvae_jax.models import fsvae, latents
 from fsvae_jax.spiking import neurons, norm, synapse
 
@@ -95,7 +96,7 @@ def agreement(nets, variables, image_BHWC, key):
   return jnp.mean(first_BTD == full_BTD, axis=(0, 2))
 
 
-def run(config, images, test_images, seed, steps, every, pytorch_init):
+def run(config, images, test_images, seed, steps, every, pytorch_init, start):
   """Trains; returns {step: (test reconstruction, agreement, agreement at t = 0)}."""
   fields = dict(config.model)
   fields.pop('name')
@@ -108,6 +109,10 @@ def run(config, images, test_images, seed, steps, every, pytorch_init):
     pixels = variables['params']['decoder']['pixels']
     total = float(synapse.readout_weights(config.model.timesteps).sum())
     variables['params']['decoder']['pixels'] = {name: total * x for name, x in pixels.items()}
+  if start:
+    state_dict = reference.load_state_dict(start)
+    variables = reference.convert(state_dict, config.model.features, variables)
+    variables = jax.tree.map(jnp.asarray, variables)
   state = states.create(variables, optimizer, 0.0)
   step_fn = jax.jit(
     functools.partial(train.train_step, model, optimizer, config, steps), donate_argnums=0
@@ -143,6 +148,7 @@ def main():
   parser.add_argument('--every', type=int, default=50)
   parser.add_argument('--path', default='', help='as --config.data.path: MNIST without TFDS')
   parser.add_argument('--pytorch_init', action='store_true', help="the reference's read-out init")
+  parser.add_argument('--start', help="initial weights, in the reference's names (pytorch_init.py)")
   parser.add_argument('--out', type=pathlib.Path)
   args = parser.parse_args()
 
@@ -167,7 +173,7 @@ def main():
       for seed in args.seeds:
         print(f'{name}, seed {seed}', flush=True)
         results[f'{name}/{seed}'] = run(
-          config, images, test_images, seed, args.steps, args.every, args.pytorch_init
+          config, images, test_images, seed, args.steps, args.every, args.pytorch_init, args.start
         )
   if args.out:
     args.out.write_text(json.dumps(results, indent=1) + '\n')
