@@ -1,4 +1,4 @@
-"""Initial weights of the MNIST model as PyTorch draws them, in the reference's tensor names and shapes.
+"""Initial weights of the MNIST model as PyTorch draws them, in the reference's names and shapes.
 
 python -m benchmarks.pytorch_init --seed=0 --out=init.npz                 # needs PyTorch
 python -m benchmarks.fidelity --seeds 0 --start=init.npz
