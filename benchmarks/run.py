@@ -97,7 +97,7 @@ def measure(what, batch=32, timesteps=16, off=(), repetitions=5):
   import numpy as np
 
   from configs import mnist
-  from fsvae_jax import models, sharding, states, train
+  from fsvae_jax import data, models, sharding, states, train
 
   if what == 'matmul':
     a = jnp.ones((4096, 4096))
@@ -123,7 +123,7 @@ def measure(what, batch=32, timesteps=16, off=(), repetitions=5):
     elif what == 'generate':
       arguments, function = [variables, key], functools.partial(model.generate, count=batch)
     else:
-      arguments = [variables, images / 127.5 - 1, key]
+      arguments = [variables, data.normalize(images), key]
       function = model.reconstruct
     begin = time.perf_counter()
     compiled = jax.jit(function, donate_argnums=0 if what == 'train' else ()).lower(*arguments)

@@ -69,11 +69,10 @@ class TestSet:
     chunks = [self._images[i : i + size] for i in range(0, len(self._images), size)]
     sums = {}
     for i, chunk in enumerate(chunks):
-      key = jax.random.fold_in(self._key, i)
-      for name, value in self._metrics(variables, sharding.spread(self._mesh, chunk), key).items():
-        sums[f'test/{name}'] = sums.get(f'test/{name}', 0.0) + float(value) * len(chunk) / len(
-          self._images
-        )
+      images, key = sharding.spread(self._mesh, chunk), jax.random.fold_in(self._key, i)
+      share = len(chunk) / len(self._images)
+      for name, value in self._metrics(variables, images, key).items():
+        sums[f'test/{name}'] = sums.get(f'test/{name}', 0.0) + float(value) * share
     rates = self._rates(variables, sharding.spread(self._mesh, chunks[0]), self._key)
     return sums | {f'firing/{layer}': float(rate) for layer, rate in rates.items()}
 
@@ -82,9 +81,8 @@ class TestSet:
     devices = self._mesh.size
     shown = self._images[: max(devices, 16 - 16 % devices)]
     again = self._reconstruct(variables, sharding.spread(self._mesh, shown), self._key)
-    return np.concatenate([shown, np.asarray(again)]), np.asarray(
-      self._generate(variables, self._key)
-    )
+    samples = self._generate(variables, self._key)
+    return np.concatenate([shown, np.asarray(again)]), np.asarray(samples)
 
 
 def train_and_evaluate(config, workdir):
