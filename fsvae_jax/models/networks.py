@@ -4,44 +4,55 @@ Every layer is synapses (dense, convolution or transposed convolution, with bias
 neurons. Repetition over time, sampling and losses are plain functions in fsvae.py and latents.py.
 """
 
+import functools
 import math
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from fsvae_jax.spiking import conv, layout, linear, neurons, norm, synapse
+from fsvae_jax.spiking import chunks, conv, layout, linear, neurons, norm, synapse
+
+
+class Drive(NamedTuple):
+  """What a layer's neurons integrate, `gain * x + offset`; an x of one step is held for all T."""
+
+  x_BTF: jax.Array
+  gain_C: jax.Array
+  offset_C: jax.Array
+  timesteps: int
 
 
 class Synapses(nn.Module):
-  """`operation(x, kernel)`, and the bias to add to it; initialised as PyTorch does, times `gain`.
+  """Kernel and bias from `inputs` channels; initialised as PyTorch does, times `gain`.
 
   PyTorch takes a transposed convolution's *output* channels for its fan-in; `transposed` says so.
   """
 
-  operation: Callable
   features: int
   window: tuple[int, ...] = ()
   transposed: bool = False
   gain: float = 1.0
 
   @nn.compact
-  def __call__(self, x):
-    inputs = x.shape[-1]
+  def __call__(self, inputs):
     fan_in = math.prod(self.window) * (self.features if self.transposed else inputs)
     bound = self.gain * fan_in**-0.5
     uniform = lambda key, shape: jax.random.uniform(key, shape, minval=-bound, maxval=bound)
     kernel = self.param('kernel', uniform, (*self.window, inputs, self.features))
-    bias = self.param('bias', uniform, (self.features,))
-    y = self.operation(x, kernel)
-    return y, layout.per_channel(bias, y.ndim)
+    return kernel, self.param('bias', uniform, (self.features,))
 
 
 class TdBN(nn.Module):
-  """Gain and offset of threshold-dependent batch normalisation; `amplitude` is alpha * v_th."""
+  """Gain and offset of threshold-dependent batch normalisation; `amplitude` is alpha * v_th.
+
+  Every value of x counts `hold` times.
+  """
 
   amplitude: float
+  hold: int = 1
 
   @nn.compact
   def __call__(self, x, train):
@@ -53,16 +64,17 @@ class TdBN(nn.Module):
     mean, var = running_mean.value, running_var.value
     if train:
       mean, var = norm.batch_statistics(x)
-      count = x.size // x.shape[-1]
+      count = x.size // x.shape[-1] * self.hold
       running_mean.value = norm.move(running_mean.value, mean)
       running_var.value = norm.move(running_var.value, norm.unbiased(var, count))
     return norm.gain_offset(mean, var, scale, bias, self.amplitude)
 
 
 class SpikingLayer(nn.Module):
-  """Synapses, tdBN and LIF neurons: [B, T, ...] spikes (or images) to [B, T, ..., features] spikes.
+  """Synapses and tdBN: what its neurons integrate, from images, from spikes, or from the `Drive` of
+  the layer before.
 
-  Called with `readout_T`, it returns the spikes' weighted sum over time [B, ..., features] instead.
+  A Drive's spikes are never stored: they are fired and go through the synapses chunk by chunk.
   """
 
   features: int
@@ -74,29 +86,66 @@ class SpikingLayer(nn.Module):
   hold: int = 1  # timesteps for which an input of one step is held constant
 
   @nn.compact
-  def __call__(self, x, train, residue=None, readout_T=None):
-    x, bias = Synapses(
-      self.operation, self.features, self.window, self.transposed, name='synapses'
-    )(x)
-    x = x + bias
-    if self.hold > 1:
-      x = jnp.broadcast_to(x, (x.shape[0], self.hold, *x.shape[2:]))
-    gain, offset = TdBN(self.alpha * self.neuron.v_th, name='norm')(x, train)
-    if readout_T is not None:
-      self._record(
-        lambda: neurons.lif_readout(
-          self.neuron, x, gain, offset, jnp.ones_like(readout_T) / len(readout_T)
-        )
-      )
-      return neurons.lif_readout(self.neuron, x, gain, offset, readout_T)
-    residue = neurons.rest(x) if residue is None else residue
-    spikes, residue = neurons.lif(self.neuron, x, gain, offset, residue)
-    self._record(lambda: spikes)
-    return spikes, residue
-
-  def _record(self, spikes):
+  def __call__(self, before, train):
+    fired = not isinstance(before, Drive)
+    x = before if fired else before.x_BTF
+    kernel, bias = Synapses(self.features, self.window, self.transposed, name='synapses')(
+      x.shape[-1]
+    )
+    if fired:
+      x = respond(self.operation, x, kernel, bias)
+    else:
+      x = fire_and_respond(self.neuron, before, self.operation, kernel, bias)
+    gain, offset = TdBN(self.alpha * self.neuron.v_th, self.hold, name='norm')(x, train)
+    drive = Drive(x, gain, offset, self.hold * x.shape[1])
     if self.is_mutable_collection('firing_rates') and not self.is_initializing():
-      self.sow('firing_rates', 'rate', jnp.mean(spikes()), reduce_fn=lambda _, new: new)
+      mean_T = jnp.full(drive.timesteps, 1 / drive.timesteps)
+      rate = jnp.mean(read(self.neuron, drive, mean_T))
+      self.sow('firing_rates', 'rate', rate, reduce_fn=lambda _, new: new)
+    return drive
+
+
+def fire(neuron, drive, residue_BF=None):
+  """Spikes [B, T, ...] and residue [B, ...] of the neurons that `drive` drives."""
+  x_BTF = _held(drive)
+  residue_BF = neurons.rest(x_BTF) if residue_BF is None else residue_BF
+  return neurons.lif(neuron, x_BTF, drive.gain_C, drive.offset_C, residue_BF)
+
+
+def respond(operation, x_BTF, kernel, bias_C):
+  """What synapses make of spikes or images: [B, T, ..., C]."""
+  y_BTF = operation(x_BTF, kernel)
+  return y_BTF + layout.per_channel(bias_C, y_BTF.ndim)
+
+
+def fire_and_respond(neuron, drive, operation, kernel, bias_C):
+  """`respond` to the spikes of `fire`."""
+
+  def both(shared, x_BTF):
+    gain_C, offset_C, *synapses = shared
+    spikes_BTF, _ = fire(neuron, Drive(x_BTF, gain_C, offset_C, drive.timesteps))
+    return respond(operation, spikes_BTF, *synapses)
+
+  shared = drive.gain_C, drive.offset_C, kernel, bias_C
+  y_BTF = jax.eval_shape(both, shared, drive.x_BTF)
+  size = chunks.fitting(drive.x_BTF.shape, y_BTF.shape)
+  return chunks.in_chunks(both, size, shared, drive.x_BTF)
+
+
+def read(neuron, drive, weight_T):
+  """The same spikes' sum over time, weighted by `weight_T` [T]: [B, ...]."""
+
+  def total(shared, x_BTF):
+    x_BTF = _held(drive._replace(x_BTF=x_BTF))
+    return neurons.lif_readout(neuron, x_BTF, *shared, weight_T)
+
+  size = chunks.fitting(drive.x_BTF.shape)
+  return chunks.in_chunks(total, size, (drive.gain_C, drive.offset_C), drive.x_BTF)
+
+
+def _held(drive):
+  x_BTF = drive.x_BTF
+  return jnp.broadcast_to(x_BTF, (x_BTF.shape[0], drive.timesteps, *x_BTF.shape[2:]))
 
 
 def over_time(operation):
@@ -129,9 +178,11 @@ class Encoder(nn.Module):
         hold=self.timesteps if i == 0 else 1,
         name=f'conv_{i}',
       )
-      x, _ = layer(x, train)
-    x = layout.reshape(x, *x.shape[:2], math.prod(x.shape[2:]))
-    return SpikingLayer(self.latent_dim, self.neuron, name='dense')(x, train)[0]
+      x = layer(x, train)
+    spikes, _ = fire(self.neuron, x)
+    spikes = layout.reshape(spikes, *spikes.shape[:2], math.prod(spikes.shape[2:]))
+    drive = SpikingLayer(self.latent_dim, self.neuron, name='dense')(spikes, train)
+    return fire(self.neuron, drive)[0]
 
 
 class SpikingMLP(nn.Module):
@@ -149,8 +200,8 @@ class SpikingMLP(nn.Module):
     d = self.latent_dim
     after = []
     for i, features in enumerate((2 * d, 4 * d, self.draws * d)):
-      layer = SpikingLayer(features, self.neuron, alpha=2.0, name=f'dense_{i}')
-      x_BTI, residue = layer(x_BTI, train, residues and residues[i])
+      drive = SpikingLayer(features, self.neuron, alpha=2.0, name=f'dense_{i}')(x_BTI, train)
+      x_BTI, residue = fire(self.neuron, drive, residues and residues[i])
       after.append(residue)
     return layout.reshape(x_BTI, *x_BTI.shape[:2], d, self.draws), tuple(after)
 
@@ -171,22 +222,24 @@ class Decoder(nn.Module):
   def __call__(self, z_BTD, train=False):
     *narrower, widest = self.features
     side = self.image_size // 2 ** len(self.features)
-    x, _ = SpikingLayer(widest * side * side, self.neuron, name='dense')(z_BTD, train)
+    drive = SpikingLayer(widest * side * side, self.neuron, name='dense')(z_BTD, train)
+    x, _ = fire(self.neuron, drive)
     x = layout.reshape(x, *x.shape[:2], side, side, widest)
-    weights_T = synapse.readout_weights(x.shape[1])
-    upsample = over_time(conv.conv_transpose_phases)
     for i, features in enumerate((*narrower[::-1], self.features[0])):
+      upsample = over_time(conv.conv_transpose_phases if i == 0 else upsample_phases)
       layer = SpikingLayer(
         features, self.neuron, upsample, (3, 3), transposed=True, name=f'conv_{i}'
       )
-      if i + 1 < len(self.features):
-        x = over_time(layout.interleave)(layer(x, train)[0])
-      else:
-        x = layout.interleave(layer(x, train, readout_T=weights_T))
+      x = layer(x, train)
+    weights_T = synapse.readout_weights(z_BTD.shape[1])
+    x = layout.interleave(read(self.neuron, x, weights_T))
     total = float(weights_T.sum())
     # The read-out multiplies by `total`: without the gain, tanh starts saturated, +1 or -1 by luck.
-    layer = Synapses(
-      conv.conv_transpose_stride1, self.channels, (3, 3), True, 1 / total, name='pixels'
-    )
-    pixels, bias = layer(x)
-    return jnp.tanh(pixels + total * bias)
+    kernel, bias = Synapses(self.channels, (3, 3), True, 1 / total, name='pixels')(x.shape[-1])
+    pixels = conv.conv_transpose_stride1(x, kernel)
+    return jnp.tanh(pixels + total * layout.per_channel(bias, pixels.ndim))
+
+
+def upsample_phases(spikes_NHWIJC, kernel):
+  """`conv_transpose_phases` of what an earlier one made."""
+  return conv.conv_transpose_phases(layout.interleave(spikes_NHWIJC), kernel)

@@ -1,0 +1,85 @@
+"""A function of a batch, computed a few examples at a time, as a CPU's caches want it.
+
+What is in between (spikes, patches, membranes) is never stored whole: the backward pass computes it
+anew, chunk by chunk. Accelerators take the batch at once, and compute it anew as well.
+"""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from fsvae_jax.spiking.layout import join_batch, shards, split_batch
+
+CACHE_BYTES = 2**21  # of a chunk's largest array
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def in_chunks(function, size, shared, x_B):
+  """`function(shared, x_B)`, for about `size` examples of the batch at a time.
+
+  Args:
+    function: pure; its result [B, ...] treats every example by itself.
+    size: examples in a chunk; taken down to a divisor of each device's share of the batch.
+    shared: pytree of float arrays that all examples use: parameters.
+    x_B: float array [B, ...].
+
+  Returns:
+    array [B, ...].
+  """
+  return lax.platform_dependent(
+    shared, x_B, cpu=functools.partial(_forward_loop, function, size), default=function
+  )
+
+
+def fitting(*shapes_B):
+  """How many examples to take at a time, so that float32 arrays of these shapes stay in cache."""
+  return max(1, CACHE_BYTES // max(4 * math.prod(shape[1:]) for shape in shapes_B))
+
+
+def _count(size, x_B):
+  """Number of chunks: the smallest that divides a device's examples into at most `size` each."""
+  own = x_B.shape[0] // shards(x_B)
+  return next(n for n in range(1, own + 1) if own % n == 0 and own // n <= size)
+
+
+def _forward_loop(function, size, shared, x_B):
+  count = _count(size, x_B)
+  if count == 1:
+    return function(shared, x_B)
+  y_NB = lax.map(functools.partial(function, shared), split_batch(x_B, count))
+  return join_batch(y_NB)
+
+
+def _pull(function, shared, x_B, dy_B):
+  return jax.vjp(function, shared, x_B)[1](dy_B)
+
+
+def _backward_loop(function, size, shared, x_B, dy_B):
+  count = _count(size, x_B)
+  if count == 1:
+    return _pull(function, shared, x_B, dy_B)
+
+  def chunk(d_shared, inputs):
+    d_own, dx_B = _pull(function, shared, *inputs)
+    return jax.tree.map(jnp.add, d_shared, d_own), dx_B
+
+  start = jax.tree.map(jnp.zeros_like, shared)
+  d_shared, dx_NB = lax.scan(chunk, start, (split_batch(x_B, count), split_batch(dy_B, count)))
+  return d_shared, join_batch(dx_NB)
+
+
+def _forward(function, size, shared, x_B):
+  return in_chunks(function, size, shared, x_B), (shared, x_B)
+
+
+def _backward(function, size, inputs, dy_B):
+  loop = functools.partial(_backward_loop, function, size)
+  return lax.platform_dependent(
+    *inputs, dy_B, cpu=loop, default=functools.partial(_pull, function)
+  )
+
+
+in_chunks.defvjp(_forward, _backward)
