@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from fsvae_jax.spiking.layout import join_batch, shards, split_batch
+from fsvae_jax.spiking.layout import join_parts, shards, take_part
 
 CACHE_BYTES = 2**21  # of a chunk's largest array
 
@@ -49,8 +49,8 @@ def _forward_loop(function, size, shared, x_B):
   count = _count(size, x_B)
   if count == 1:
     return function(shared, x_B)
-  y_NB = lax.map(functools.partial(function, shared), split_batch(x_B, count))
-  return join_batch(y_NB)
+  y_NB = lax.map(lambda i: function(shared, take_part(x_B, i, count)), jnp.arange(count))
+  return join_parts(y_NB)
 
 
 def _pull(function, shared, x_B, dy_B):
@@ -62,13 +62,13 @@ def _backward_loop(function, size, shared, x_B, dy_B):
   if count == 1:
     return _pull(function, shared, x_B, dy_B)
 
-  def chunk(d_shared, inputs):
-    d_own, dx_B = _pull(function, shared, *inputs)
+  def chunk(d_shared, i):
+    own = take_part(x_B, i, count), take_part(dy_B, i, count)
+    d_own, dx_B = _pull(function, shared, *own)
     return jax.tree.map(jnp.add, d_shared, d_own), dx_B
 
-  start = jax.tree.map(jnp.zeros_like, shared)
-  d_shared, dx_NB = lax.scan(chunk, start, (split_batch(x_B, count), split_batch(dy_B, count)))
-  return d_shared, join_batch(dx_NB)
+  d_shared, dx_NB = lax.scan(chunk, jax.tree.map(jnp.zeros_like, shared), jnp.arange(count))
+  return d_shared, join_parts(dx_NB)
 
 
 def _forward(function, size, shared, x_B):

@@ -9,14 +9,10 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 
-def split_like(x, axes=1, before=()):
-  """`out_sharding` of an array whose first `axes` axes are split as x's; None without a mesh.
-
-  Axes that come `before` those are given as they are in a PartitionSpec.
-  """
+def split_like(x, axes=1):
+  """`out_sharding` of an array whose first `axes` axes are split as x's; None without a mesh."""
   sharding = jax.typeof(x).sharding
-  mesh, spec = sharding.mesh, sharding.spec
-  return None if mesh.empty else NamedSharding(mesh, P(*before, *spec[:axes]))
+  return None if sharding.mesh.empty else NamedSharding(sharding.mesh, P(*sharding.spec[:axes]))
 
 
 def reshape(x, *shape):
@@ -31,21 +27,25 @@ def shards(x):
   return math.prod(mesh.shape[axis] for axis in axes if axis)
 
 
-def split_batch(x_BF, count):
-  """[B, ...] to [count, B / count, ...]: each device's rows in `count` parts, where they are."""
+def take_part(x_BF, i, count):
+  """Part i of `count` equal ones of each device's rows: [B, ...] to [B / count, ...]."""
   batch, *rest = x_BF.shape
-  parts = reshape(x_BF, shards(x_BF), count, batch // count // shards(x_BF), *rest)
-  split = split_like(x_BF, before=(None,))
-  return lax.reshape(jnp.moveaxis(parts, 0, 1), (count, batch // count, *rest), out_sharding=split)
+  devices, split = shards(x_BF), split_like(x_BF)
+  own = batch // devices
+  x = x_BF if devices == 1 else reshape(x_BF, devices, own, *rest)
+  part = lax.dynamic_slice_in_dim(x, i * (own // count), own // count, axis=int(devices > 1))
+  return lax.reshape(part, (batch // count, *rest), out_sharding=split)
 
 
-def join_batch(x_NBF):
-  """Undoes `split_batch`."""
+def join_parts(x_NBF):
+  """[count, B / count, ...] of all `take_part` to [B, ...]."""
   count, batch, *rest = x_NBF.shape
-  devices = shards(x_NBF[0])
-  split = split_like(x_NBF, axes=2)
-  parts = lax.reshape(x_NBF, (count, devices, batch // devices, *rest), out_sharding=split)
-  return reshape(jnp.moveaxis(parts, 1, 0), count * batch, *rest)
+  devices, split = shards(x_NBF[0]), split_like(x_NBF[0])
+  if devices > 1:
+    shape = count, devices, batch // devices, *rest
+    parts = lax.reshape(x_NBF, shape, out_sharding=split_like(x_NBF, axes=2))
+    x_NBF = jnp.moveaxis(parts, 1, 0)
+  return lax.reshape(x_NBF, (count * batch, *rest), out_sharding=split)
 
 
 def per_channel(v_C, ndim):

@@ -24,13 +24,15 @@ def _forward(x_NI, kernel_IO):
 
 
 def _backward(residuals, dy_NO):
-  # The barriers keep XLA from fusing dy's producer into one transposed, strided copy per product,
-  # and from turning dy^T x into x^T dy, which is twice as slow where O < I.
+  # The barrier keeps XLA from fusing dy's producer into one transposed, strided copy per product.
   x_NI, kernel_IO = residuals
   dy_NO = lax.optimization_barrier(dy_NO)
+  wide = kernel_IO.shape[1] >= kernel_IO.shape[0]
+  left, right = (x_NI, dy_NO) if wide else (dy_NO, x_NI)  # x^T dy is slow for few outputs
   whole = split_like(kernel_IO, axes=0)  # the sum over N ends on every device
-  d_kernel_OI = lax.dot_general(dy_NO, x_NI, (((0,), (0,)), ((), ())), out_sharding=whole)
-  return dy_NO @ kernel_IO.T, lax.optimization_barrier(d_kernel_OI).T
+  d_kernel = lax.dot_general(left, right, (((0,), (0,)), ((), ())), out_sharding=whole)
+  d_kernel = lax.optimization_barrier(d_kernel)
+  return dy_NO @ kernel_IO.T, d_kernel if wide else d_kernel.T
 
 
 _matmul.defvjp(_forward, _backward)

@@ -113,20 +113,24 @@ def _backward(neuron, x_BTF, gain_C, offset_C, residue_BF, d_spike, d_residue_BF
 
   _, u_BTF = lax.fori_loop(0, steps, remember, (residue_BF, jnp.zeros_like(x_BTF)))
 
+  gain = per_channel(gain_C, x_BTF.ndim - 1)
+
   def step(i, carry):
-    d_residue, d_u_BTF = carry  # the first T - i of d_u_BTF still hold membranes
+    d_residue, dx_BTF, d_gain, d_offset = carry  # the first T - i of dx_BTF still hold membranes
     t = steps - 1 - i
-    u = _at(d_u_BTF, t)
+    u = _at(dx_BTF, t)
     spike = (u > neuron.v_th).astype(u.dtype)
     d_o = d_spike(t) - d_residue * neuron.tau * u
     d_u = d_o * derivative(u, neuron.v_th) + d_residue * neuron.tau * (1 - spike)
-    return d_u, lax.dynamic_update_index_in_dim(d_u_BTF, d_u, t, 1)
+    dx_BTF = lax.dynamic_update_index_in_dim(dx_BTF, gain * d_u, t, 1)
+    return d_u, dx_BTF, d_gain + d_u * _at(x_BTF, t), d_offset + d_u
 
-  d_residue_BF, d_u_BTF = lax.fori_loop(0, steps, step, (d_residue_BF, u_BTF))
-  axes = tuple(range(x_BTF.ndim - 1))
-  d_gain_C = jnp.sum(d_u_BTF * x_BTF, axes)
-  d_offset_C = jnp.sum(d_u_BTF, axes)
-  return per_channel(gain_C, x_BTF.ndim) * d_u_BTF, d_gain_C, d_offset_C, d_residue_BF
+  zero = jnp.zeros_like(residue_BF)
+  d_residue_BF, dx_BTF, d_gain, d_offset = lax.fori_loop(
+    0, steps, step, (d_residue_BF, u_BTF, zero, zero)
+  )
+  axes = tuple(range(residue_BF.ndim - 1))
+  return dx_BTF, jnp.sum(d_gain, axes), jnp.sum(d_offset, axes), d_residue_BF
 
 
 def _lif_forward(neuron, *inputs):

@@ -4,18 +4,41 @@ y = scale * (alpha * v_th * (x - mean) / sqrt(var + eps)) + bias       (arXiv 20
 """
 
 import chex
+import jax
 import jax.numpy as jnp
 from jax import lax
+
+from fsvae_jax.spiking.layout import per_channel
 
 EPSILON = 1e-5
 MOMENTUM = 0.1
 
 
+@jax.custom_vjp
 def batch_statistics(x):
   """Mean and biased variance [C] of x [..., C], over batch, time and space."""
   axes = tuple(range(x.ndim - 1))
-  mean = jnp.mean(x, axes, keepdims=True)
-  return mean.reshape(-1), jnp.mean(jnp.square(x - mean), axes)
+  mean_C = jnp.mean(x, axes)
+  return mean_C, jnp.mean(jnp.square(x - per_channel(mean_C, x.ndim)), axes)
+
+
+def _forward(x):
+  mean_C, var_C = batch_statistics(x)
+  return (mean_C, var_C), (x, mean_C)
+
+
+def _backward(residuals, cotangents):
+  # d_mean / n + 2 d_var (x - mean) / n. Differentiated by JAX, or written like this, x - mean would
+  # be kept from the forward pass: as much memory as x itself.
+  x, mean_C = residuals
+  d_mean_C, d_var_C = cotangents
+  count = x.size // x.shape[-1]
+  slope_C = 2 * d_var_C / count
+  constant_C = d_mean_C / count - slope_C * mean_C
+  return (per_channel(slope_C, x.ndim) * x + per_channel(constant_C, x.ndim),)
+
+
+batch_statistics.defvjp(_forward, _backward)
 
 
 def gain_offset(mean_C, var_C, scale_C, bias_C, amplitude):
