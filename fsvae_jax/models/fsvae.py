@@ -17,7 +17,9 @@ import jax.numpy as jnp
 
 from fsvae_jax.models import latents, losses, networks
 from fsvae_jax.models.interface import Model
-from fsvae_jax.spiking import neurons, surrogate
+from fsvae_jax.spiking import chunks, neurons, surrogate
+
+IMAGES_AT_A_TIME = 10  # in evaluation, through encoder and decoder: their arrays stay in cache
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,12 +124,13 @@ def init(nets, key):
 def apply(nets, name, variables, *args, train=False, **kwargs):
   """Runs one network; returns its output and its running statistics, moved if `train`."""
   own = {part: tree[name] for part, tree in variables.items()}
-  if not train:
-    return getattr(nets, name).apply(own, *args, **kwargs), own['batch_stats']
-  output, moved = getattr(nets, name).apply(
-    own, *args, train=True, mutable=['batch_stats'], **kwargs
-  )
-  return output, moved['batch_stats']
+  network = getattr(nets, name)
+  if train:
+    output, moved = network.apply(own, *args, train=True, mutable=['batch_stats'], **kwargs)
+    return output, moved['batch_stats']
+  if name in ('encoder', 'decoder'):  # on running statistics, every image is by itself
+    return chunks.in_chunks(network.apply, IMAGES_AT_A_TIME, own, *args), own['batch_stats']
+  return network.apply(own, *args, **kwargs), own['batch_stats']
 
 
 def one_step(nets, name, variables):
@@ -172,18 +175,21 @@ def forward(
   chex.assert_shape(image_BHWC, (None, c.image_size, c.image_size, c.channels))
   chex.assert_shape(picks_BTD, (len(image_BHWC), c.timesteps, c.latent_dim))
   chex.assert_type([image_BHWC, picks_BTD], [float, int])
-  run = functools.partial(apply, nets, variables=variables, train=train)
+
+  def run(name, *args):
+    return apply(nets, name, variables, *args, train=train)
+
   stats = {}
-  x_BTD, stats['encoder'] = run('encoder', image_BHWC=image_BHWC)
+  x_BTD, stats['encoder'] = run('encoder', image_BHWC)
   if history_BTD is None:
     history_BTD = latents.shift(sample_posterior(nets, variables, x_BTD, picks_BTD))
   given_BTI = jnp.concatenate((x_BTD, history_BTD), axis=-1)
-  (q_BTDK, _), stats['posterior'] = run('posterior', x_BTI=given_BTI)
+  (q_BTDK, _), stats['posterior'] = run('posterior', given_BTI)
   z_BTD = latents.take(q_BTDK, picks_BTD)
   told_BTD = jax.lax.stop_gradient(z_BTD)
   told_BTD = latents.shift(replace(told_BTD) if replace else told_BTD)
-  (p_BTDK, _), stats['prior'] = run('prior', x_BTI=told_BTD)
-  reconstruction_BHWC, stats['decoder'] = run('decoder', z_BTD=z_BTD)
+  (p_BTDK, _), stats['prior'] = run('prior', told_BTD)
+  reconstruction_BHWC, stats['decoder'] = run('decoder', z_BTD)
   return Pass(reconstruction_BHWC, q_BTDK, p_BTDK, z_BTD, stats)
 
 
