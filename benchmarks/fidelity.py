@@ -3,6 +3,7 @@
     python -m benchmarks.fidelity --seeds 0 1 2 --out fidelity.json
     python -m benchmarks.fidelity --seeds 0 --statistics running per_step cumulative prefix
     python -m benchmarks.fidelity --seeds 0 1 2 --pytorch_init
+    python -m benchmarks.fidelity --seeds 0 --dtype bfloat16
 
 MNIST, batch 64, learning rate 1e-3 constant, scheduled sampling 0.1, 300 steps. Prints the test
 reconstruction error on the first 512 test images, and the share of the latent's entries in which
@@ -148,6 +149,7 @@ def main():
   parser.add_argument('--every', type=int, default=50)
   parser.add_argument('--path', default='', help='as --config.data.path: MNIST without TFDS')
   parser.add_argument('--pytorch_init', action='store_true', help="the reference's read-out init")
+  parser.add_argument('--dtype', default='float32', help='as --config.model.dtype')
   parser.add_argument('--start', help="initial weights, in the reference's names (pytorch_init.py)")
   parser.add_argument('--out', type=pathlib.Path)
   args = parser.parse_args()
@@ -155,6 +157,7 @@ def main():
   config = mnist.get_config()
   config.data.path = args.path
   config.model.scheduled_sampling = (0.1, 0.1)
+  config.model.dtype = args.dtype
   config.train.batch_size = 64
   config.test.update(batch_size=256, images=512)
   size = config.model.image_size, config.model.channels

@@ -1,7 +1,8 @@
 """Speed and memory of the MNIST model: training, generation, reconstruction, compilation.
 
-    python -m benchmarks.run --out=benchmarks/results/cpu.json       # all of it, about 20 minutes
-    python -m benchmarks.run --only=train --batches 32                   # a part of it
+    python -m benchmarks.run --out=benchmarks/results/cpu.json            # all of it, half an hour
+    python -m benchmarks.run --only train --batches 32                    # a part of it
+    python -m benchmarks.run --only train sample overhead --dtype bfloat16 --batches 250 1000  # GPU
 
 Every figure comes from a process of its own, so that its peak memory is its own; the ratios that
 matter (techniques, huge pages, T, batch) are between processes of one run. Times are medians of
@@ -14,74 +15,27 @@ import functools
 import json
 import os
 import pathlib
-import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from unittest import mock
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks import plain
+from configs import mnist
+from fsvae_jax import data, memory, models, sharding, states, train
 
 GFLOP_PER_TRAINED_IMAGE = 1.31  # T = 16, all products forward and backward, both sampling passes
 HUGE_PAGES = 'glibc.malloc.hugetlb=1'
-TECHNIQUES = ('products', 'linear_time', 'fused_neurons', 'matmul_backward')
-
-
-def plain(technique, stack):
-  """Replaces one technique of the package by the formulation that a first port would have."""
-  import jax
-  import jax.numpy as jnp
-  from jax import lax
-
-  from benchmarks import fidelity
-  from fsvae_jax.models import fsvae
-  from fsvae_jax.spiking import conv, layout, linear, neurons, surrogate
-
-  def put(module, name, function):
-    stack.enter_context(mock.patch.object(module, name, function))
-
-  def stored_lif(neuron, x_BTF, gain_C, offset_C, residue_BF):
-    derivative = surrogate.SURROGATES[neuron.surrogate]
-
-    @jax.custom_jvp
-    def spike(u):
-      return (u > neuron.v_th).astype(u.dtype)
-
-    spike.defjvp(lambda u, du: (spike(*u), derivative(*u, neuron.v_th) * du[0]))
-
-    def step(residue, x):
-      u = residue + x
-      o = spike(u)
-      return neuron.tau * u * (1 - o), o
-
-    drive = gain_C * x_BTF + offset_C
-    residue_BF, spikes = lax.scan(step, residue_BF, jnp.moveaxis(drive, 1, 0))
-    return jnp.moveaxis(spikes, 0, 1), residue_BF
-
-  def stored_readout(neuron, x_BTF, gain_C, offset_C, weight_T):
-    spikes, _ = stored_lif(neuron, x_BTF, gain_C, offset_C, neurons.rest(x_BTF))
-    return jnp.tensordot(weight_T, spikes, (0, 1))
-
-  if technique == 'products':
-    put(conv, '_conv_patches', conv._conv_native)
-    transpose = lambda x, kernel: layout.deinterleave(conv._transpose_native(x, kernel))
-    put(conv, '_transpose_phases', transpose)
-    put(conv, '_stride1_shifts', conv._stride1_native)
-  elif technique == 'linear_time':
-    put(fsvae, 'sample_posterior', fidelity.detached(fidelity.prefix))
-  elif technique == 'fused_neurons':
-    put(neurons, 'lif', stored_lif)
-    put(neurons, 'lif_readout', stored_readout)
-  elif technique == 'matmul_backward':
-    put(linear, '_matmul', lambda x, kernel: x @ kernel)
-  else:
-    raise ValueError(f'unknown technique {technique!r}; known: {", ".join(TECHNIQUES)}')
+MNIST_IMAGES = 60_000
 
 
 def timed(function, repetitions):
   """Median seconds of `function()`, which returns arrays to wait for."""
-  import jax
-
   seconds = []
   for _ in range(repetitions + 2):
     begin = time.perf_counter()
@@ -90,45 +44,50 @@ def timed(function, repetitions):
   return statistics.median(seconds[2:])
 
 
-def measure(what, batch=32, timesteps=16, off=(), repetitions=5):
-  """One measurement, in this process: {name: number}."""
-  import jax
-  import jax.numpy as jnp
-  import numpy as np
+def rates(dtype, repetitions):
+  """What the device's own matrix products and copies reach: {'gflops', 'copy_gb_per_s'}."""
+  n = 4096 if jax.default_backend() == 'cpu' else 16384
+  a = jnp.ones((n, n), dtype)
+  product, copy = jax.jit(lambda a: a @ a), jax.jit(lambda a: a + 1)
+  return {
+    'gflops': 2 * n**3 / timed(lambda: product(a), repetitions) / 1e9,
+    'copy_gb_per_s': 2 * a.nbytes / timed(lambda: copy(a), repetitions) / 1e9,
+  }
 
-  from configs import mnist
-  from fsvae_jax import data, models, sharding, states, train
 
-  if what == 'matmul':
-    a = jnp.ones((4096, 4096))
-    product = jax.jit(lambda a: a @ a)
-    return {'gflops': 2 * 4096**3 / timed(lambda: product(a), repetitions) / 1e9}
-
-  config = mnist.get_config()
-  config.model.timesteps = timesteps
+def prepare(what, config, mesh, batch):
+  """The function of one call, its arguments, and which of them is donated."""
   model = models.make(config.model)
+  init = jax.jit(model.init, out_shardings=sharding.replicated(mesh))
+  variables, key = init(jax.random.key(0)), jax.random.key(1)
+  images = np.random.default_rng(0).integers(0, 256, (batch, 32, 32, 1), np.uint8)
+  images = sharding.spread(mesh, images)
+  if what == 'train':
+    optimizer = states.make_optimizer(config.train, 1000)
+    function = functools.partial(train.train_step, model, optimizer, config, 1000)
+    return function, [states.create(variables, optimizer, 0.0), images, key], (0,)
+  if what == 'generate':
+    return functools.partial(model.generate, count=batch), [variables, key], ()
+  return model.reconstruct, [variables, data.normalize(images), key], ()
+
+
+def measure(what, batch=32, timesteps=16, off=(), dtype='float32', repetitions=5):
+  """One measurement, in this process: {name: number}."""
+  if what == 'rates':
+    return rates(dtype, repetitions)
+  if what == 'overhead':
+    return overhead(batch, dtype)
+  config = mnist.get_config()
+  config.model.update(timesteps=timesteps, dtype=dtype)
   mesh = sharding.make_mesh()
   with jax.set_mesh(mesh), contextlib.ExitStack() as stack:
     for technique in off:
-      plain(technique, stack)
-    init = jax.jit(model.init, out_shardings=sharding.replicated(mesh))
-    variables = init(jax.random.key(0))
-    images = np.random.default_rng(0).integers(0, 256, (batch, 32, 32, 1), np.uint8)
-    images = sharding.spread(mesh, images)
-    key = jax.random.key(1)
-    if what == 'train':
-      optimizer = states.make_optimizer(config.train, 1000)
-      arguments = [states.create(variables, optimizer, 0.0), images, key]
-      function = functools.partial(train.train_step, model, optimizer, config, 1000)
-    elif what == 'generate':
-      arguments, function = [variables, key], functools.partial(model.generate, count=batch)
-    else:
-      arguments = [variables, data.normalize(images), key]
-      function = model.reconstruct
+      plain.turn_off(technique, stack)
+    function, arguments, donated = prepare(what, config, mesh, batch)
     begin = time.perf_counter()
-    compiled = jax.jit(function, donate_argnums=0 if what == 'train' else ()).lower(*arguments)
-    compiled = compiled.compile()
+    compiled = jax.jit(function, donate_argnums=donated).lower(*arguments).compile()
     compile_s = time.perf_counter() - begin
+    memory.trim()  # as train.py does
 
     def call():
       result = compiled(*arguments)
@@ -137,11 +96,51 @@ def measure(what, batch=32, timesteps=16, off=(), repetitions=5):
       return result
 
     seconds = timed(call, repetitions)
+  on_device = jax.devices()[0].memory_stats() or {}
   return {
     'images_per_s': batch / seconds,
     'compile_s': compile_s,
-    'peak_memory_gb': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
+    'peak_memory_gb': on_device.get('peak_bytes_in_use', memory.peak_gb() * 1e9) / 1e9,
   }
+
+
+def overhead(batch, dtype, steps=100):
+  """Seconds that `steps` steps of train_and_evaluate take, and as many bare ones on one batch.
+
+  The former are the difference between a run of twice `steps` and one of `steps`, so that set-up
+  and the test at the end cancel out; data loading, log lines and one checkpoint do not.
+  """
+  config = mnist.get_config()
+  config.model.dtype = dtype
+  config.train.update(batch_size=batch, test_every=0, checkpoint_every=steps)
+  config.test.update(images=batch, batch_size=batch)
+  with tempfile.TemporaryDirectory() as folder:
+    images = np.random.default_rng(0).integers(0, 256, (batch * steps, 32, 32), np.uint8)
+    np.savez(f'{folder}/images.npz', train=images, test=images[:batch])
+    config.data.update(path=f'{folder}/images.npz', cache_dir=f'{folder}/cache')
+    jax.config.update('jax_compilation_cache_dir', f'{folder}/compiled')
+
+    def run(count):
+      config.train.steps = count
+      begin = time.perf_counter()
+      with contextlib.redirect_stdout(sys.stderr):
+        train.train_and_evaluate(config, f'{folder}/{count}-{time.time()}')
+      return time.perf_counter() - begin
+
+    run(2)  # compiles
+    short, long = run(steps), run(2 * steps)
+    mesh = sharding.make_mesh()
+    with jax.set_mesh(mesh):
+      function, arguments, donated = prepare('train', config, mesh, batch)
+      step = jax.jit(function, donate_argnums=donated)
+      state, *rest = arguments
+      state, _ = jax.block_until_ready(step(state, *rest))
+      begin = time.perf_counter()
+      for _ in range(steps):
+        state, metrics = step(state, *rest)
+      jax.block_until_ready(metrics)
+      bare = time.perf_counter() - begin
+  return {'loop_s': long - short, 'bare_s': bare, 'overhead': (long - short) / bare - 1}
 
 
 def apart(what, huge_pages=True, cache=None, **kwargs):
@@ -171,25 +170,35 @@ def header(*cells):
   row(*['---'] * len(cells))
 
 
-def run(only, batches, repetitions):
+def run(only, batches, dtype, repetitions):
   """All measurements, as tables on the way and as one dict."""
-  go = functools.partial(apart, repetitions=repetitions)
-  results = {'matmul_gflops': go('matmul')['gflops']}
-  ceiling = results['matmul_gflops'] / GFLOP_PER_TRAINED_IMAGE
-  print(f'matrix products: {results["matmul_gflops"]:.0f} GFLOP/s; ceiling {ceiling:.0f} images/s')
+  go = functools.partial(apart, dtype=dtype, repetitions=repetitions)
+  machine = go('rates')
+  results = {'dtype': dtype, 'matmul_gflops': machine['gflops']}
+  results['copy_gb_per_s'] = machine['copy_gb_per_s']
+  ceiling = machine['gflops'] / GFLOP_PER_TRAINED_IMAGE
+  print(
+    f'{dtype} matrix products: {machine["gflops"]:.0f} GFLOP/s, copies '
+    f'{machine["copy_gb_per_s"]:.0f} GB/s; ceiling {ceiling:.0f} images/s'
+  )
   if 'train' in only:
-    header('training, batch', 'images/s', 'plain pages', 'GFLOP/s', 'of the ceiling', 'peak GB')
-    results |= {
-      'train_images_per_s': {},
-      'train_images_per_s_plain_pages': {},
-      'peak_memory_gb': {},
-    }
+    header(
+      'training, batch',
+      'images/s',
+      'plain pages',
+      'GFLOP/s',
+      'of the ceiling',
+      'peak GB',
+      'epoch, s',
+    )
+    names = 'train_images_per_s', 'train_images_per_s_plain_pages', 'peak_memory_gb'
+    results |= {name: {} for name in names}
     for batch in batches:
       huge, small = (go('train', huge_pages=huge, batch=batch) for huge in (True, False))
       speed = huge['images_per_s']
-      results['train_images_per_s'][batch] = speed
-      results['train_images_per_s_plain_pages'][batch] = small['images_per_s']
-      results['peak_memory_gb'][batch] = huge['peak_memory_gb']
+      figures = speed, small['images_per_s'], huge['peak_memory_gb']
+      for name, figure in zip(names, figures, strict=True):
+        results[name][batch] = figure
       row(
         batch,
         speed,
@@ -197,13 +206,22 @@ def run(only, batches, repetitions):
         speed * GFLOP_PER_TRAINED_IMAGE,
         f'{speed / ceiling:.0%}',
         huge['peak_memory_gb'],
+        MNIST_IMAGES / speed,
       )
   if 'sample' in only:
-    header('batch 250', 'images/s', 'peak GB')
+    header('batch 250', 'images/s', 'peak GB', '50,000 images, s')
     for what in ('generate', 'reconstruct'):
       result = go(what, batch=250)
-      results[f'{what}_images_per_s'] = {250: result['images_per_s']}
-      row(what, result['images_per_s'], result['peak_memory_gb'])
+      speed = result['images_per_s']
+      results[f'{what}_images_per_s'] = {250: speed}
+      row(what, speed, result['peak_memory_gb'], 50_000 / speed)
+  if 'overhead' in only:
+    result = go('overhead', batch=batches[0])
+    results['overhead'] = result['overhead']
+    header(f'100 steps of batch {batches[0]}', 'seconds')
+    row('bare steps on one batch', result['bare_s'])
+    row('train_and_evaluate: data, metrics, log, a checkpoint', result['loop_s'])
+    row('overhead', f'{result["overhead"]:.1%}')
   if 'compile' in only:
     with tempfile.TemporaryDirectory() as cache:
       results['compile_s'], results['compile_cached_s'] = (
@@ -223,10 +241,10 @@ def run(only, batches, repetitions):
     header('technique, batch 32', 'images/s', 'times', 'compile s', 'peak GB')
     results['techniques'] = {}
     before = None
-    for i in range(len(TECHNIQUES) + 2):
-      name = ('plain', *TECHNIQUES, 'huge pages')[i]
-      huge = i > len(TECHNIQUES)
-      result = go('train', huge_pages=huge, off=TECHNIQUES[i:])
+    for i in range(len(plain.TECHNIQUES) + 2):
+      name = ('plain', *plain.TECHNIQUES, 'huge pages')[i]
+      huge = i > len(plain.TECHNIQUES)
+      result = go('train', huge_pages=huge, off=plain.TECHNIQUES[i:])
       speed = result['images_per_s']
       results['techniques'][name] = speed
       gain = speed / before if before else 1.0
@@ -235,7 +253,7 @@ def run(only, batches, repetitions):
   return results
 
 
-PARTS = ('train', 'sample', 'compile', 'timesteps', 'techniques')
+PARTS = ('train', 'sample', 'overhead', 'compile', 'timesteps', 'techniques')
 
 
 def main():
@@ -245,6 +263,7 @@ def main():
   parser.add_argument('--out', type=pathlib.Path)
   parser.add_argument('--only', nargs='+', choices=PARTS, default=PARTS)
   parser.add_argument('--batches', type=int, nargs='+', default=[32, 128, 250])
+  parser.add_argument('--dtype', default='float32', help='as --config.model.dtype')
   parser.add_argument('--repetitions', type=int, default=5)
   parser.add_argument('--measure', help=argparse.SUPPRESS)
   args = parser.parse_args()
@@ -252,7 +271,7 @@ def main():
     what, kwargs = json.loads(args.measure)
     print(json.dumps(measure(what, **kwargs)))
     return
-  results = run(args.only, args.batches, args.repetitions)
+  results = run(args.only, args.batches, args.dtype, args.repetitions)
   if args.out:
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps(results, indent=1) + '\n')

@@ -34,6 +34,8 @@ def get_config():
   config.model.scheduled_sampling = (0.1, 0.3)  # rate at the first and at the last step of training
   config.model.distance = 'mmd'  # between posterior and prior: mmd, kld
   config.model.distance_weight = -1.0  # negative: as published (mmd 1, kld 1e-4)
+  # Synapses compute in float32 or bfloat16; membranes, statistics, read-out, weights: float32.
+  config.model.dtype = 'float32'
 
   config.train = ConfigDict()
   config.train.batch_size = 250  # over all devices

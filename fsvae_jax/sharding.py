@@ -20,6 +20,11 @@ def replicated(mesh):
   return NamedSharding(mesh, P())
 
 
+def split(mesh):
+  """Sharding of a batch [B, ...] of which every device holds its rows."""
+  return NamedSharding(mesh, P('data'))
+
+
 def check_batch(mesh, name, batch_size):
   """Raises ValueError unless `batch_size` is a multiple of the number of devices."""
   if batch_size < 1 or batch_size % mesh.size:
@@ -31,11 +36,9 @@ def check_batch(mesh, name, batch_size):
 
 def global_batch(mesh, local):
   """The global array [B, ...] of this process's rows [B / processes, ...], split over devices."""
-  return jax.make_array_from_process_local_data(NamedSharding(mesh, P('data')), local)
+  return jax.make_array_from_process_local_data(split(mesh), local)
 
 
 def spread(mesh, whole):
   """The global array of `whole` [B, ...], of which every process reads its devices' rows only."""
-  return jax.make_array_from_callback(
-    whole.shape, NamedSharding(mesh, P('data')), lambda index: whole[index]
-  )
+  return jax.make_array_from_callback(whole.shape, split(mesh), lambda index: whole[index])

@@ -12,7 +12,7 @@ import numpy as np
 import optax
 from clu import parameter_overview
 
-from fsvae_jax import checkpoint, data, models, progress, sharding, states, writer
+from fsvae_jax import checkpoint, data, memory, models, progress, sharding, states, writer
 
 
 def train_step(model, optimizer, config, total_steps, state, images_BHWC, key):
@@ -137,8 +137,13 @@ def train_and_evaluate(config, workdir):
     out = writer.Writer(workdir if jax.process_index() == 0 else None, start)
     stack.callback(out.close)
     test = TestSet(model, mesh, config.test, test_images, test_key)
-    step_fn = jax.jit(
-      functools.partial(train_step, model, optimizer, config, total), donate_argnums=0
+    step_fn = compile_step(
+      functools.partial(train_step, model, optimizer, config, total),
+      state,
+      jax.ShapeDtypeStruct(
+        (batch_size, *train_images.shape[1:]), np.uint8, sharding=sharding.split(mesh)
+      ),
+      train_key,
     )
     share = jax.process_index(), jax.process_count()
     scalars = {}
@@ -171,6 +176,13 @@ def train_and_evaluate(config, workdir):
           break
     log.say(f'pictures, metrics and checkpoints are in {workdir}')
   return scalars
+
+
+def compile_step(function, state, images_BHWC, key):
+  """`function` for arguments like these; `state` is donated. Compilation's memory is given back."""
+  step_fn = jax.jit(function, donate_argnums=0).lower(state, images_BHWC, key).compile()
+  memory.trim()
+  return step_fn
 
 
 def _due(every, step):

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 
 from fsvae_jax.models import latents, losses, networks
 from fsvae_jax.models.interface import Model
-from fsvae_jax.spiking import chunks, neurons, surrogate
+from fsvae_jax.spiking import chunks, layout, neurons, surrogate
 
 IMAGES_AT_A_TIME = 10  # in evaluation, through encoder and decoder: their arrays stay in cache
 
@@ -39,6 +39,7 @@ class FSVAEConfig:
   scheduled_sampling: tuple[float, float] = (0.1, 0.3)
   distance: str = 'mmd'
   distance_weight: float = -1.0
+  dtype: str = 'float32'
 
   def __post_init__(self):
     object.__setattr__(self, 'features', tuple(self.features))
@@ -65,6 +66,7 @@ class FSVAEConfig:
       'surrogate': surrogate.SURROGATES,
       'sampler': latents.SAMPLERS,
       'distance': losses.DISTANCES,
+      'dtype': ('float32', 'bfloat16'),
     }
     for field, table in tables.items():
       if getattr(self, field) not in table:
@@ -98,10 +100,10 @@ def build(config: FSVAEConfig) -> Networks:
   neuron = neurons.LIF(config.tau, config.v_th, config.surrogate)
   return Networks(
     config,
-    networks.Encoder(config.features, config.latent_dim, config.timesteps, neuron),
-    networks.SpikingMLP(config.latent_dim, config.draws, neuron),
-    networks.SpikingMLP(config.latent_dim, config.draws, neuron),
-    networks.Decoder(config.features, config.image_size, config.channels, neuron),
+    networks.Encoder(config.features, config.latent_dim, config.timesteps, neuron, config.dtype),
+    networks.SpikingMLP(config.latent_dim, config.draws, neuron, config.dtype),
+    networks.SpikingMLP(config.latent_dim, config.draws, neuron, config.dtype),
+    networks.Decoder(config.features, config.image_size, config.channels, neuron, config.dtype),
   )
 
 
@@ -227,9 +229,9 @@ def objective(config, out: Pass, image_BHWC):
     'loss': total,
     'reconstruction': reconstruction,
     'distance': distance,
-    'rate/q': jnp.mean(out.q_BTDK),
-    'rate/p': jnp.mean(out.p_BTDK),
-    'rate/z': jnp.mean(out.z_BTD),
+    'rate/q': jnp.mean(layout.wide(out.q_BTDK)),
+    'rate/p': jnp.mean(layout.wide(out.p_BTDK)),
+    'rate/z': jnp.mean(layout.wide(out.z_BTD)),
   }
   return total, (out.batch_stats, metrics)
 

@@ -15,6 +15,8 @@ import jax.numpy as jnp
 from jax import lax
 from jax.sharding import PartitionSpec as P
 
+from fsvae_jax.spiking.layout import wide
+
 
 def draw_picks(key, batch, timesteps, latent_dim, draws):
   """Which of the K spikes is taken: int32 [B, T, D] in [0, K), split over the mesh, if any."""
@@ -78,7 +80,7 @@ def scheduled(step, z_BTD, key, rate, first=5):
     given_BD, residues = carry
     z_BD, coin, noise_BD = inputs
     spikes_BDK, residues = step(given_BD, residues)
-    own_BD = (jnp.mean(spikes_BDK, -1) + noise_BD > 0.5).astype(z_BD.dtype)
+    own_BD = (jnp.mean(wide(spikes_BDK), -1) + noise_BD > 0.5).astype(z_BD.dtype)
     given_BD = jnp.where(coin, own_BD, z_BD)
     return (given_BD, residues), given_BD
 

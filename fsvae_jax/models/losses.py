@@ -4,12 +4,18 @@ import chex
 import jax.numpy as jnp
 
 from fsvae_jax.spiking import synapse
+from fsvae_jax.spiking.layout import wide
 
 
 def mean_squared_error(reconstruction_BHWC, image_BHWC):
   """Mean over all pixels of the squared error of images in [-1, 1]."""
   chex.assert_equal_shape([reconstruction_BHWC, image_BHWC])
   return jnp.mean(jnp.square(reconstruction_BHWC - image_BHWC))
+
+
+def draw_rate(q_BTDK):
+  """mean_k q [B, T, D]: the probability that a picked spike is one."""
+  return jnp.mean(wide(q_BTDK), -1)
 
 
 def mmd(q_BTDK, p_BTDK):
@@ -20,7 +26,7 @@ def mmd(q_BTDK, p_BTDK):
   The paper sums over T; its code, which made the published numbers, takes the mean.
   """
   chex.assert_equal_shape([q_BTDK, p_BTDK])
-  return jnp.mean(jnp.square(synapse.psp(jnp.mean(q_BTDK, -1) - jnp.mean(p_BTDK, -1))))
+  return jnp.mean(jnp.square(synapse.psp(draw_rate(q_BTDK) - draw_rate(p_BTDK))))
 
 
 def kld(q_BTDK, p_BTDK, epsilon=1e-2):
@@ -31,7 +37,7 @@ def kld(q_BTDK, p_BTDK, epsilon=1e-2):
   a = mean_k q, b = mean_k p
   """
   chex.assert_equal_shape([q_BTDK, p_BTDK])
-  a, b = jnp.mean(q_BTDK, -1), jnp.mean(p_BTDK, -1)
+  a, b = draw_rate(q_BTDK), draw_rate(p_BTDK)
   on = a * jnp.log((a + epsilon) / (b + epsilon))
   off = (1 - a) * jnp.log((1 - a + epsilon) / (1 - b + epsilon))
   return jnp.mean(jnp.sum(on + off, axis=(1, 2)))

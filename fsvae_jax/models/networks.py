@@ -4,7 +4,6 @@ Every layer is synapses (dense, convolution or transposed convolution, with bias
 neurons. Repetition over time, sampling and losses are plain functions in fsvae.py and latents.py.
 """
 
-import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -84,6 +83,7 @@ class SpikingLayer(nn.Module):
   transposed: bool = False
   alpha: float = 1.0
   hold: int = 1  # timesteps for which an input of one step is held constant
+  dtype: str = 'float32'  # in which synapses compute
 
   @nn.compact
   def __call__(self, before, train):
@@ -92,10 +92,11 @@ class SpikingLayer(nn.Module):
     kernel, bias = Synapses(self.features, self.window, self.transposed, name='synapses')(
       x.shape[-1]
     )
+    operation = in_dtype(self.dtype, self.operation)
     if fired:
-      x = respond(self.operation, x, kernel, bias)
+      x = respond(operation, x, kernel, bias)
     else:
-      x = fire_and_respond(self.neuron, before, self.operation, kernel, bias)
+      x = fire_and_respond(self.neuron, before, operation, kernel, bias)
     gain, offset = TdBN(self.alpha * self.neuron.v_th, self.hold, name='norm')(x, train)
     drive = Drive(x, gain, offset, self.hold * x.shape[1])
     if self.is_mutable_collection('firing_rates') and not self.is_initializing():
@@ -115,7 +116,7 @@ def fire(neuron, drive, residue_BF=None):
 def respond(operation, x_BTF, kernel, bias_C):
   """What synapses make of spikes or images: [B, T, ..., C]."""
   y_BTF = operation(x_BTF, kernel)
-  return y_BTF + layout.per_channel(bias_C, y_BTF.ndim)
+  return (y_BTF + layout.per_channel(bias_C, y_BTF.ndim)).astype(y_BTF.dtype)
 
 
 def fire_and_respond(neuron, drive, operation, kernel, bias_C):
@@ -158,6 +159,13 @@ def over_time(operation):
   return apply
 
 
+def in_dtype(dtype, operation):
+  """`operation` on arrays cast to `dtype`; float32 is what they are."""
+  if dtype == 'float32':
+    return operation
+  return lambda *arrays: operation(*(array.astype(dtype) for array in arrays))
+
+
 class Encoder(nn.Module):
   """Images [B, H, W, C] in [-1, 1], the same at every step, to latent-sized spikes x [B, T, D]."""
 
@@ -165,6 +173,7 @@ class Encoder(nn.Module):
   latent_dim: int
   timesteps: int
   neuron: neurons.LIF
+  dtype: str = 'float32'
 
   @nn.compact
   def __call__(self, image_BHWC, train=False):
@@ -176,12 +185,14 @@ class Encoder(nn.Module):
         over_time(conv.conv),
         (3, 3),
         hold=self.timesteps if i == 0 else 1,
+        dtype=self.dtype,
         name=f'conv_{i}',
       )
       x = layer(x, train)
     spikes, _ = fire(self.neuron, x)
     spikes = layout.reshape(spikes, *spikes.shape[:2], math.prod(spikes.shape[2:]))
-    drive = SpikingLayer(self.latent_dim, self.neuron, name='dense')(spikes, train)
+    layer = SpikingLayer(self.latent_dim, self.neuron, dtype=self.dtype, name='dense')
+    drive = layer(spikes, train)
     return fire(self.neuron, drive)[0]
 
 
@@ -194,13 +205,15 @@ class SpikingMLP(nn.Module):
   latent_dim: int
   draws: int
   neuron: neurons.LIF
+  dtype: str = 'float32'
 
   @nn.compact
   def __call__(self, x_BTI, train=False, residues=None):
     d = self.latent_dim
     after = []
     for i, features in enumerate((2 * d, 4 * d, self.draws * d)):
-      drive = SpikingLayer(features, self.neuron, alpha=2.0, name=f'dense_{i}')(x_BTI, train)
+      layer = SpikingLayer(features, self.neuron, alpha=2.0, dtype=self.dtype, name=f'dense_{i}')
+      drive = layer(x_BTI, train)
       x_BTI, residue = fire(self.neuron, drive, residues and residues[i])
       after.append(residue)
     return layout.reshape(x_BTI, *x_BTI.shape[:2], d, self.draws), tuple(after)
@@ -217,18 +230,26 @@ class Decoder(nn.Module):
   image_size: int
   channels: int
   neuron: neurons.LIF
+  dtype: str = 'float32'
 
   @nn.compact
   def __call__(self, z_BTD, train=False):
     *narrower, widest = self.features
     side = self.image_size // 2 ** len(self.features)
-    drive = SpikingLayer(widest * side * side, self.neuron, name='dense')(z_BTD, train)
+    layer = SpikingLayer(widest * side * side, self.neuron, dtype=self.dtype, name='dense')
+    drive = layer(z_BTD, train)
     x, _ = fire(self.neuron, drive)
     x = layout.reshape(x, *x.shape[:2], side, side, widest)
     for i, features in enumerate((*narrower[::-1], self.features[0])):
       upsample = over_time(conv.conv_transpose_phases if i == 0 else upsample_phases)
       layer = SpikingLayer(
-        features, self.neuron, upsample, (3, 3), transposed=True, name=f'conv_{i}'
+        features,
+        self.neuron,
+        upsample,
+        (3, 3),
+        transposed=True,
+        dtype=self.dtype,
+        name=f'conv_{i}',
       )
       x = layer(x, train)
     weights_T = synapse.readout_weights(z_BTD.shape[1])

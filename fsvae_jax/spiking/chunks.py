@@ -77,9 +77,7 @@ def _forward(function, size, shared, x_B):
 
 def _backward(function, size, inputs, dy_B):
   loop = functools.partial(_backward_loop, function, size)
-  return lax.platform_dependent(
-    *inputs, dy_B, cpu=loop, default=functools.partial(_pull, function)
-  )
+  return lax.platform_dependent(*inputs, dy_B, cpu=loop, default=functools.partial(_pull, function))
 
 
 in_chunks.defvjp(_forward, _backward)

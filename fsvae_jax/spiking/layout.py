@@ -48,6 +48,11 @@ def join_parts(x_NBF):
   return lax.reshape(x_NBF, (count * batch, *rest), out_sharding=split)
 
 
+def wide(x):
+  """x in float32, if it is in bfloat16: for sums, and for what is carried over time."""
+  return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
 def per_channel(v_C, ndim):
   """v [C] as [1, ..., 1, C] of `ndim` axes, to meet an array whose last axis is the channels."""
   return v_C.reshape((1,) * (ndim - 1) + v_C.shape)

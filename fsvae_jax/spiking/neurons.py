@@ -5,6 +5,8 @@ two numbers a channel (see norm.py), or plain input with gain 1 and offset 0. Jo
 that only the synapse's output `x` has to be kept for the backward pass; membranes are recomputed
 there.
 
+Synapses may compute in bfloat16, in which spikes are exact; membranes are always float32.
+
 Time is axis 1. Loops index it in place, which spares the transposes that `lax.scan` would need.
 """
 
@@ -17,7 +19,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from fsvae_jax.spiking import surrogate as surrogates
-from fsvae_jax.spiking.layout import per_channel
+from fsvae_jax.spiking.layout import per_channel, wide
 
 
 class LIF(NamedTuple):
@@ -30,7 +32,7 @@ class LIF(NamedTuple):
 
 def rest(x_BTF):
   """Residue [B, ...] of neurons before their first step: zero."""
-  return jnp.zeros_like(x_BTF[:, 0])
+  return jnp.zeros_like(wide(x_BTF[:, 0]))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -60,7 +62,7 @@ def lif(neuron, x_BTF, gain_C, offset_C, residue_BF):
   def step(t, carry):
     residue, spikes = carry
     _, spike, residue = _step(neuron, _at(x_BTF, t), gain_C, offset_C, residue)
-    return residue, lax.dynamic_update_index_in_dim(spikes, spike, t, 1)
+    return residue, lax.dynamic_update_index_in_dim(spikes, spike.astype(spikes.dtype), t, 1)
 
   residue_BF, spikes_BTF = lax.fori_loop(
     0, x_BTF.shape[1], step, (residue_BF, jnp.zeros_like(x_BTF))
@@ -91,7 +93,7 @@ def _check(x_BTF, gain_C, offset_C, residue_BF):
 
 
 def _at(x_BTF, t):
-  return lax.dynamic_index_in_dim(x_BTF, t, 1, keepdims=False)
+  return wide(lax.dynamic_index_in_dim(x_BTF, t, 1, keepdims=False))
 
 
 def _step(neuron, x, gain_C, offset_C, residue):
@@ -111,7 +113,7 @@ def _backward(neuron, x_BTF, gain_C, offset_C, residue_BF, d_spike, d_residue_BF
     u, _, residue = _step(neuron, _at(x_BTF, t), gain_C, offset_C, residue)
     return residue, lax.dynamic_update_index_in_dim(u_BTF, u, t, 1)
 
-  _, u_BTF = lax.fori_loop(0, steps, remember, (residue_BF, jnp.zeros_like(x_BTF)))
+  _, u_BTF = lax.fori_loop(0, steps, remember, (residue_BF, jnp.zeros_like(wide(x_BTF))))
 
   gain = per_channel(gain_C, x_BTF.ndim - 1)
 
@@ -130,6 +132,7 @@ def _backward(neuron, x_BTF, gain_C, offset_C, residue_BF, d_spike, d_residue_BF
     0, steps, step, (d_residue_BF, u_BTF, zero, zero)
   )
   axes = tuple(range(residue_BF.ndim - 1))
+  dx_BTF = dx_BTF.astype(x_BTF.dtype)
   return dx_BTF, jnp.sum(d_gain, axes), jnp.sum(d_offset, axes), d_residue_BF
 
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from fsvae_jax.spiking.layout import per_channel
+from fsvae_jax.spiking.layout import per_channel, wide
 
 EPSILON = 1e-5
 MOMENTUM = 0.1
@@ -18,6 +18,7 @@ MOMENTUM = 0.1
 def batch_statistics(x):
   """Mean and biased variance [C] of x [..., C], over batch, time and space."""
   axes = tuple(range(x.ndim - 1))
+  x = wide(x)
   mean_C = jnp.mean(x, axes)
   return mean_C, jnp.mean(jnp.square(x - per_channel(mean_C, x.ndim)), axes)
 
@@ -35,7 +36,8 @@ def _backward(residuals, cotangents):
   count = x.size // x.shape[-1]
   slope_C = 2 * d_var_C / count
   constant_C = d_mean_C / count - slope_C * mean_C
-  return (per_channel(slope_C, x.ndim) * x + per_channel(constant_C, x.ndim),)
+  dx = per_channel(slope_C, x.ndim) * x + per_channel(constant_C, x.ndim)
+  return (dx.astype(x.dtype),)
 
 
 batch_statistics.defvjp(_forward, _backward)

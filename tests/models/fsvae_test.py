@@ -1,7 +1,9 @@
 """The whole model against the arrays recorded from the reference, and its properties."""
 
+import dataclasses
 import functools
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +12,7 @@ from flax import traverse_util
 
 from fsvae_jax.interop import reference
 from fsvae_jax.models import fsvae, networks
+from fsvae_jax.spiking import chunks
 from tests import golden
 
 GOLDEN = golden.load('fsvae_small')
@@ -33,7 +36,7 @@ def evaluated(variables):
   return jax.jit(lambda v: fsvae.forward(NETS, v, IMAGE, picks('eval')))(variables)
 
 
-def train_pass(variables, dtype=jnp.float32):
+def train_pass(variables, dtype=jnp.float32, nets=NETS):
   """(loss, (pass, metrics)) and gradients in training mode, on the recorded history."""
   variables = jax.tree.map(lambda x: jnp.asarray(x, dtype), variables)
   image = IMAGE.astype(dtype)
@@ -41,7 +44,7 @@ def train_pass(variables, dtype=jnp.float32):
 
   def loss(params):
     out = fsvae.forward(
-      NETS,
+      nets,
       {**variables, 'params': params},
       image,
       picks('train'),
@@ -157,6 +160,27 @@ def test_gradients_are_within_float32_rounding_of_those_in_float64(variables, tr
       continue  # zero but for rounding: tdBN takes the mean away
     want, ours = (np.asarray(x) for x in (want, traverse_util.flatten_dict(trained[1])[path]))
     assert np.linalg.norm(ours - want) < 5e-6 * np.linalg.norm(want), path
+
+
+def test_chunks_of_one_image_change_nothing(variables, trained, evaluated, monkeypatch):
+  monkeypatch.setattr(chunks, 'CACHE_BYTES', 1)
+  monkeypatch.setattr(fsvae, 'IMAGES_AT_A_TIME', 1)
+  (loss, (out, _)), grads = train_pass(variables)
+  np.testing.assert_allclose(loss, trained[0][0], rtol=1e-6)
+  np.testing.assert_array_equal(out.q_BTDK, trained[0][1][0].q_BTDK)
+  assert max(gradient_errors(grads).values()) < 1.4e-4
+  again = jax.jit(lambda v: fsvae.forward(NETS, v, IMAGE, picks('eval')))(variables)
+  chex.assert_trees_all_close(again, evaluated, rtol=1e-5, atol=1e-6)
+
+
+def test_bfloat16_is_close_and_leaves_float32_parameters(variables, trained):
+  nets = fsvae.build(dataclasses.replace(CONFIG, dtype='bfloat16'))
+  (loss, (out, metrics)), grads = train_pass(variables, nets=nets)
+  (want, (exact, _)), _ = trained
+  np.testing.assert_allclose(loss, want, rtol=0.02)  # single spikes near the threshold do differ
+  np.testing.assert_allclose(metrics['rate/q'], jnp.mean(exact.q_BTDK), rtol=0.05)
+  assert out.q_BTDK.dtype == jnp.bfloat16 and metrics['distance'].dtype == jnp.float32
+  assert {x.dtype for x in jax.tree.leaves((grads, out.batch_stats))} == {jnp.dtype('float32')}
 
 
 def test_biases_before_tdbn_have_no_gradient(trained):

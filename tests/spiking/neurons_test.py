@@ -111,6 +111,19 @@ class LIFTest(chex.TestCase):
     cotangent = jax.random.normal(jax.random.key(9), want.shape)
     chex.assert_trees_all_close(pull(cotangent), stored_pull(cotangent), rtol=1e-5, atol=1e-6)
 
+  def test_membranes_of_bfloat16_inputs_are_float32(self):
+    x, gain, offset, residue = random_inputs()
+    x = x.astype(jnp.bfloat16)
+    run = lambda x: neurons.lif(neurons.LIF(), x, gain, offset, residue)
+    (spikes, end), pull = jax.vjp(run, x)
+    (want, want_end), want_pull = jax.vjp(run, x.astype(jnp.float32))
+    assert spikes.dtype == jnp.bfloat16 and end.dtype == jnp.float32
+    np.testing.assert_array_equal(spikes.astype(jnp.float32), want)
+    np.testing.assert_array_equal(end, want_end)
+    (dx,), (want_dx,) = pull((spikes, end)), want_pull((want, want_end))
+    assert dx.dtype == jnp.bfloat16
+    np.testing.assert_allclose(dx.astype(jnp.float32), want_dx, rtol=2**-8)
+
   def test_residue_carries_a_run_over_a_cut(self):
     x, gain, offset, residue = random_inputs(steps=6)
     neuron = neurons.LIF()

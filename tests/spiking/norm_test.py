@@ -51,3 +51,19 @@ def test_output_has_the_thresholds_scale():
   y = tdbn(x, jnp.ones(6), jnp.zeros(6), alpha=2)
   np.testing.assert_allclose(y.mean((0, 1)), 0, atol=1e-6)
   np.testing.assert_allclose(y.std((0, 1)), 2 * V_TH, rtol=1e-4)
+
+
+def test_gradient_of_the_statistics_is_autodiffs():
+  x = 1 + jax.random.normal(jax.random.key(0), (5, 4, 3))
+  cotangents = jnp.array([1.0, -2.0, 3.0]), jnp.array([0.5, 4.0, -1.0])
+  plain = lambda x: (jnp.mean(x, (0, 1)), jnp.var(x, (0, 1)))
+  (want,), (got,) = (jax.vjp(f, x)[1](cotangents) for f in (plain, norm.batch_statistics))
+  np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-6)
+
+
+def test_statistics_of_bfloat16_are_summed_in_float32():
+  x = jnp.full((1024, 2), 1 / 3, jnp.bfloat16).at[0].set(256)
+  mean, var = norm.batch_statistics(x)
+  wide = np.asarray(x, np.float64)
+  np.testing.assert_allclose(mean, wide.mean(0), rtol=1e-5)
+  np.testing.assert_allclose(var, wide.var(0), rtol=1e-5)

@@ -1,0 +1,62 @@
+"""The formulations that a first port would have, to measure what each technique gives.
+
+They are put in the place of the package's own functions for as long as a benchmark runs.
+"""
+
+from unittest import mock
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from benchmarks import fidelity
+from fsvae_jax.models import fsvae
+from fsvae_jax.spiking import chunks, conv, layout, linear, neurons, surrogate
+
+TECHNIQUES = ('products', 'linear_time', 'fused_neurons', 'matmul_backward', 'chunks')
+
+
+def turn_off(technique, stack):
+  """Replaces one technique of the package by the formulation that a first port would have."""
+
+  def put(module, name, function):
+    stack.enter_context(mock.patch.object(module, name, function))
+
+  def stored_lif(neuron, x_BTF, gain_C, offset_C, residue_BF):
+    derivative = surrogate.SURROGATES[neuron.surrogate]
+
+    @jax.custom_jvp
+    def spike(u):
+      return (u > neuron.v_th).astype(u.dtype)
+
+    spike.defjvp(lambda u, du: (spike(*u), derivative(*u, neuron.v_th) * du[0]))
+
+    def step(residue, x):
+      u = residue + x
+      o = spike(u)
+      return neuron.tau * u * (1 - o), o
+
+    drive = gain_C * x_BTF + offset_C
+    residue_BF, spikes = lax.scan(step, residue_BF, jnp.moveaxis(drive, 1, 0))
+    return jnp.moveaxis(spikes, 0, 1), residue_BF
+
+  def stored_readout(neuron, x_BTF, gain_C, offset_C, weight_T):
+    spikes, _ = stored_lif(neuron, x_BTF, gain_C, offset_C, neurons.rest(x_BTF))
+    return jnp.tensordot(weight_T, spikes, (0, 1))
+
+  if technique == 'products':
+    put(conv, '_conv_patches', conv._conv_native)
+    transpose = lambda x, kernel: layout.deinterleave(conv._transpose_native(x, kernel))
+    put(conv, '_transpose_phases', transpose)
+    put(conv, '_stride1_shifts', conv._stride1_native)
+  elif technique == 'linear_time':
+    put(fsvae, 'sample_posterior', fidelity.detached(fidelity.prefix))
+  elif technique == 'fused_neurons':
+    put(neurons, 'lif', stored_lif)
+    put(neurons, 'lif_readout', stored_readout)
+  elif technique == 'matmul_backward':
+    put(linear, '_matmul', lambda x, kernel: x @ kernel)
+  elif technique == 'chunks':
+    put(chunks, 'in_chunks', lambda function, size, shared, x_B: function(shared, x_B))
+  else:
+    raise ValueError(f'unknown technique {technique!r}; known: {", ".join(TECHNIQUES)}')
