@@ -35,6 +35,21 @@ def test_colour_models_reconstruct_and_generate_their_size(config, size):
   assert reconstruction.shape == image.shape and samples.shape == (5, size, size, 3)
 
 
+@pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
+def test_every_platform_lowers_to_its_own_convolutions(dtype):
+  config = mnist.get_config()
+  config.model.update(dtype=dtype, features=(4, 8), image_size=8, latent_dim=4, draws=2)
+  model = models.make(config.model)
+  variables, image = shapes(config), jax.ShapeDtypeStruct((2, 8, 8, 1), np.float32)
+  loss = lambda params, stats, image: model.loss(
+    {'params': params, 'batch_stats': stats}, image, jax.random.key(0)
+  )[0]
+  gradient = jax.jit(jax.grad(loss)).trace(variables['params'], variables['batch_stats'], image)
+  for platform, native in (('cpu', False), ('cuda', True), ('tpu', True)):
+    text = gradient.lower(lowering_platforms=(platform,)).as_text()
+    assert ('stablehlo.convolution' in text) == native, platform
+
+
 def test_an_image_of_another_size_is_refused():
   config = mnist.get_config()
   model = models.make(config.model)
