@@ -57,6 +57,6 @@ def turn_off(technique, stack):
   elif technique == 'matmul_backward':
     put(linear, '_matmul', lambda x, kernel: x @ kernel)
   elif technique == 'chunks':
-    put(chunks, 'in_chunks', lambda function, size, shared, x_B: function(shared, x_B))
+    put(chunks, 'in_chunks', lambda function, shared, x_B, size=None: function(shared, x_B))
   else:
     raise ValueError(f'unknown technique {technique!r}; known: {", ".join(TECHNIQUES)}')

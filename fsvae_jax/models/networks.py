@@ -4,6 +4,7 @@ Every layer is synapses (dense, convolution or transposed convolution, with bias
 neurons. Repetition over time, sampling and losses are plain functions in fsvae.py and latents.py.
 """
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -70,10 +71,10 @@ class TdBN(nn.Module):
 
 
 class SpikingLayer(nn.Module):
-  """Synapses and tdBN: what its neurons integrate, from images, from spikes, or from the `Drive` of
-  the layer before.
+  """Synapses and tdBN: what its neurons integrate, as a `Drive`, of which `fire` makes spikes.
 
-  A Drive's spikes are never stored: they are fired and go through the synapses chunk by chunk.
+  It takes images, spikes, or the Drive of the layer before. A Drive's spikes are never stored: they
+  are fired, and go through the synapses, chunk by chunk.
   """
 
   features: int
@@ -87,16 +88,15 @@ class SpikingLayer(nn.Module):
 
   @nn.compact
   def __call__(self, before, train):
-    fired = not isinstance(before, Drive)
-    x = before if fired else before.x_BTF
-    kernel, bias = Synapses(self.features, self.window, self.transposed, name='synapses')(
-      x.shape[-1]
-    )
+    x = before.x_BTF if isinstance(before, Drive) else before
+    synapses = Synapses(self.features, self.window, self.transposed, name='synapses')(x.shape[-1])
     operation = in_dtype(self.dtype, self.operation)
-    if fired:
-      x = respond(operation, x, kernel, bias)
+    if isinstance(before, Drive):
+      x = fire_and_respond(self.neuron, before, operation, synapses)
+    elif self.window:
+      x = chunks.in_chunks(functools.partial(respond, operation), synapses, x)
     else:
-      x = fire_and_respond(self.neuron, before, operation, kernel, bias)
+      x = respond(operation, synapses, x)
     gain, offset = TdBN(self.alpha * self.neuron.v_th, self.hold, name='norm')(x, train)
     drive = Drive(x, gain, offset, self.hold * x.shape[1])
     if self.is_mutable_collection('firing_rates') and not self.is_initializing():
@@ -113,24 +113,22 @@ def fire(neuron, drive, residue_BF=None):
   return neurons.lif(neuron, x_BTF, drive.gain_C, drive.offset_C, residue_BF)
 
 
-def respond(operation, x_BTF, kernel, bias_C):
-  """What synapses make of spikes or images: [B, T, ..., C]."""
+def respond(operation, synapses, x_BTF):
+  """What synapses (kernel, bias) make of spikes or images: [B, T, ..., C]."""
+  kernel, bias_C = synapses
   y_BTF = operation(x_BTF, kernel)
   return (y_BTF + layout.per_channel(bias_C, y_BTF.ndim)).astype(y_BTF.dtype)
 
 
-def fire_and_respond(neuron, drive, operation, kernel, bias_C):
+def fire_and_respond(neuron, drive, operation, synapses):
   """`respond` to the spikes of `fire`."""
 
   def both(shared, x_BTF):
-    gain_C, offset_C, *synapses = shared
+    gain_C, offset_C, synapses = shared
     spikes_BTF, _ = fire(neuron, Drive(x_BTF, gain_C, offset_C, drive.timesteps))
-    return respond(operation, spikes_BTF, *synapses)
+    return respond(operation, synapses, spikes_BTF)
 
-  shared = drive.gain_C, drive.offset_C, kernel, bias_C
-  y_BTF = jax.eval_shape(both, shared, drive.x_BTF)
-  size = chunks.fitting(drive.x_BTF.shape, y_BTF.shape)
-  return chunks.in_chunks(both, size, shared, drive.x_BTF)
+  return chunks.in_chunks(both, (drive.gain_C, drive.offset_C, synapses), drive.x_BTF)
 
 
 def read(neuron, drive, weight_T):
@@ -140,8 +138,7 @@ def read(neuron, drive, weight_T):
     x_BTF = _held(drive._replace(x_BTF=x_BTF))
     return neurons.lif_readout(neuron, x_BTF, *shared, weight_T)
 
-  size = chunks.fitting(drive.x_BTF.shape)
-  return chunks.in_chunks(total, size, (drive.gain_C, drive.offset_C), drive.x_BTF)
+  return chunks.in_chunks(total, (drive.gain_C, drive.offset_C), drive.x_BTF)
 
 
 def _held(drive):

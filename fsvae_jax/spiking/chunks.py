@@ -16,27 +16,33 @@ from fsvae_jax.spiking.layout import join_parts, shards, take_part
 CACHE_BYTES = 2**21  # of a chunk's largest array
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def in_chunks(function, size, shared, x_B):
-  """`function(shared, x_B)`, for about `size` examples of the batch at a time.
+def in_chunks(function, shared, x_B, size=None):
+  """`function(shared, x_B)`, for a few examples of the batch at a time.
 
   Args:
     function: pure; its result [B, ...] treats every example by itself.
-    size: examples in a chunk; taken down to a divisor of each device's share of the batch.
     shared: pytree of float arrays that all examples use: parameters.
     x_B: float array [B, ...].
+    size: examples in a chunk, taken down to a divisor of each device's share of the batch; by
+      default, as many as keep argument and result of a chunk in cache.
 
   Returns:
     array [B, ...].
   """
-  return lax.platform_dependent(
-    shared, x_B, cpu=functools.partial(_forward_loop, function, size), default=function
-  )
+  if size is None:
+    size = fitting(x_B.shape, jax.eval_shape(function, shared, x_B).shape)
+  return _in_chunks(function, size, shared, x_B)
 
 
 def fitting(*shapes_B):
   """How many examples to take at a time, so that float32 arrays of these shapes stay in cache."""
   return max(1, CACHE_BYTES // max(4 * math.prod(shape[1:]) for shape in shapes_B))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _in_chunks(function, size, shared, x_B):
+  loop = functools.partial(_forward_loop, function, size)
+  return lax.platform_dependent(shared, x_B, cpu=loop, default=function)
 
 
 def _count(size, x_B):
@@ -72,7 +78,7 @@ def _backward_loop(function, size, shared, x_B, dy_B):
 
 
 def _forward(function, size, shared, x_B):
-  return in_chunks(function, size, shared, x_B), (shared, x_B)
+  return _in_chunks(function, size, shared, x_B), (shared, x_B)
 
 
 def _backward(function, size, inputs, dy_B):
@@ -80,4 +86,4 @@ def _backward(function, size, inputs, dy_B):
   return lax.platform_dependent(*inputs, dy_B, cpu=loop, default=functools.partial(_pull, function))
 
 
-in_chunks.defvjp(_forward, _backward)
+_in_chunks.defvjp(_forward, _backward)

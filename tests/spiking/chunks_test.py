@@ -38,7 +38,7 @@ def both_ways(function, shared, x_BF, dy_BF):
 def test_values_and_gradients_are_those_of_the_whole_batch(batch, size, count):
   shared, x, dy = inputs(batch)
   assert chunks._count(size, x) == count
-  chunked = functools.partial(chunks.in_chunks, respond, size)
+  chunked = functools.partial(chunks.in_chunks, respond, size=size)
   got = jax.jit(functools.partial(both_ways, chunked))(shared, x, dy)
   chex.assert_trees_all_close(got, both_ways(respond, shared, x, dy), rtol=1e-5, atol=1e-5)
 
@@ -51,7 +51,7 @@ def test_a_split_batch_stays_where_it_is():
   @jax.jit
   def run(shared, x):
     function = lambda shared, x: jnp.sin(jnp.sum(shared[0]) * x)
-    return both_ways(functools.partial(chunks.in_chunks, function, 2), shared, x, x)
+    return both_ways(functools.partial(chunks.in_chunks, function, size=2), shared, x, x)
 
   with jax.set_mesh(mesh):
     split = sharding.spread(mesh, np.asarray(x))
