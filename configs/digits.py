@@ -20,5 +20,5 @@ def get_config():
   config.train.schedule = 'cosine'
   config.train.test_every = 350
   config.train.checkpoint_every = 100
-  config.test.batch_size = 180
+  config.test.batch_size = 45
   return config

@@ -2,8 +2,6 @@
 
 import contextlib
 import ctypes
-import resource
-import sys
 
 
 def trim():
@@ -14,9 +12,3 @@ def trim():
   """
   with contextlib.suppress(OSError, AttributeError, TypeError):
     ctypes.CDLL(None).malloc_trim(0)
-
-
-def peak_gb():
-  """The most memory that the process has had, in GB (10^9 bytes)."""
-  unit = 1 if sys.platform == 'darwin' else 1024
-  return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9

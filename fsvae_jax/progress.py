@@ -19,7 +19,7 @@ class Progress:
   def __init__(self, start, total, batch_size):
     self._batch_size = batch_size
     self._steps = []  # (step, metrics) since the last line
-    self._timed = None  # how many of them the clock has seen; None until the first has compiled
+    self._timed = None  # how many of them the clock has seen; None until the first is done
     bar = sys.stderr.isatty() and jax.process_index() == 0
     self._bar = tqdm(total=total, initial=start, unit='step', dynamic_ncols=True, disable=not bar)
     self._total = total

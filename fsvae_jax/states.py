@@ -41,7 +41,7 @@ def make_optimizer(config, total_steps):
   rate = optax.join_schedules(
     [optax.linear_schedule(0.0, peak, max(warmup, 1)), schedules[config.schedule]], [warmup]
   )
-  clip = optax.clip_by_global_norm(config.clip_norm or float('inf'))
+  clip = optax.clip_by_global_norm(config.clip_norm) if config.clip_norm else optax.identity()
   return optax.chain(clip, optax.adamw(rate, weight_decay=config.weight_decay))
 
 

@@ -137,17 +137,17 @@ def train_and_evaluate(config, workdir):
     out = writer.Writer(workdir if jax.process_index() == 0 else None, start)
     stack.callback(out.close)
     test = TestSet(model, mesh, config.test, test_images, test_key)
-    step_fn = compile_step(
-      functools.partial(train_step, model, optimizer, config, total),
-      state,
-      jax.ShapeDtypeStruct(
-        (batch_size, *train_images.shape[1:]), np.uint8, sharding=sharding.split(mesh)
-      ),
-      train_key,
-    )
     share = jax.process_index(), jax.process_count()
     scalars = {}
     with stop_requests() as stop:
+      step_fn = compile_step(
+        functools.partial(train_step, model, optimizer, config, total),
+        state,
+        jax.ShapeDtypeStruct(
+          (batch_size, *train_images.shape[1:]), np.uint8, sharding=sharding.split(mesh)
+        ),
+        train_key,
+      )
       for step, batch in enumerate(
         data.batches(train_images, batch_size, config.seed, start, total, *share), start + 1
       ):

@@ -12,6 +12,8 @@ from flax import traverse_util
 
 from configs import digits
 from fsvae_jax import checkpoint, data, models, sharding, states, train
+from fsvae_jax.models import fsvae
+from fsvae_jax.spiking import chunks
 
 
 @pytest.fixture(scope='module')
@@ -224,7 +226,9 @@ def steps_on(config, devices, steps=3):
   return losses, jax.device_get(state.variables), samples
 
 
-def test_four_devices_train_as_one(config):
+def test_four_devices_train_as_one(config, monkeypatch):
+  monkeypatch.setattr(chunks, 'CACHE_BYTES', 1)  # loops over single images
+  monkeypatch.setattr(fsvae, 'IMAGES_AT_A_TIME', 1)
   one, four = steps_on(config, 1), steps_on(config, 4)
   np.testing.assert_allclose(one[0], four[0], rtol=1e-5)
   assert len(four[2].addressable_shards) == 4 and four[2].addressable_shards[0].data.shape[0] == 2

@@ -131,7 +131,8 @@ def apply(nets, name, variables, *args, train=False, **kwargs):
     output, moved = network.apply(own, *args, train=True, mutable=['batch_stats'], **kwargs)
     return output, moved['batch_stats']
   if name in ('encoder', 'decoder'):  # on running statistics, every image is by itself
-    return chunks.in_chunks(network.apply, own, *args, IMAGES_AT_A_TIME), own['batch_stats']
+    (x_B,) = args
+    return chunks.in_chunks(network.apply, own, x_B, IMAGES_AT_A_TIME), own['batch_stats']
   return network.apply(own, *args, **kwargs), own['batch_stats']
 
 

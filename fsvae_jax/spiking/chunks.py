@@ -1,7 +1,7 @@
 """A function of a batch, computed a few examples at a time, as a CPU's caches want it.
 
-What is in between (spikes, patches, membranes) is never stored whole: the backward pass computes it
-anew, chunk by chunk. Accelerators take the batch at once, and compute it anew as well.
+What is in between (spikes, patches, membranes) is not stored for the whole batch: the backward pass
+computes it anew, chunk by chunk. Accelerators take the batch at once.
 """
 
 import functools
@@ -13,7 +13,7 @@ from jax import lax
 
 from fsvae_jax.spiking.layout import join_parts, shards, take_part
 
-CACHE_BYTES = 2**21  # of a chunk's largest array
+CACHE_BYTES = 2**21  # of the larger of a chunk's argument and result
 
 
 def in_chunks(function, shared, x_B, size=None):
@@ -23,8 +23,8 @@ def in_chunks(function, shared, x_B, size=None):
     function: pure; its result [B, ...] treats every example by itself.
     shared: pytree of float arrays that all examples use: parameters.
     x_B: float array [B, ...].
-    size: examples in a chunk, taken down to a divisor of each device's share of the batch; by
-      default, as many as keep argument and result of a chunk in cache.
+    size: examples in a chunk, taken down to a divisor of each device's share of the batch (a prime
+      share goes one by one, slowly); by default, as many as keep argument and result in cache.
 
   Returns:
     array [B, ...].

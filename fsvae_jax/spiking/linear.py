@@ -24,15 +24,16 @@ def _forward(x_NI, kernel_IO):
 
 
 def _backward(residuals, dy_NO):
-  # The barrier keeps XLA from fusing dy's producer into one transposed, strided copy per product.
+  # Without the first barrier, XLA fuses dy's producer into a strided copy for each product; without
+  # the second, the transpose into every pass of the optimizer.
   x_NI, kernel_IO = residuals
   dy_NO = lax.optimization_barrier(dy_NO)
-  wide = kernel_IO.shape[1] >= kernel_IO.shape[0]
-  left, right = (x_NI, dy_NO) if wide else (dy_NO, x_NI)  # x^T dy is slow for few outputs
+  more_outputs = kernel_IO.shape[1] >= kernel_IO.shape[0]
+  left, right = (x_NI, dy_NO) if more_outputs else (dy_NO, x_NI)  # x^T dy is slow for few outputs
   whole = split_like(kernel_IO, axes=0)  # the sum over N ends on every device
   d_kernel = lax.dot_general(left, right, (((0,), (0,)), ((), ())), out_sharding=whole)
   d_kernel = lax.optimization_barrier(d_kernel)
-  return dy_NO @ kernel_IO.T, d_kernel if wide else d_kernel.T
+  return dy_NO @ kernel_IO.T, d_kernel if more_outputs else d_kernel.T
 
 
 _matmul.defvjp(_forward, _backward)

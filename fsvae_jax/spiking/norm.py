@@ -29,8 +29,8 @@ def _forward(x):
 
 
 def _backward(residuals, cotangents):
-  # d_mean / n + 2 d_var (x - mean) / n. Differentiated by JAX, or written like this, x - mean would
-  # be kept from the forward pass: as much memory as x itself.
+  # d_mean / n + 2 d_var (x - mean) / n, as slope and constant: written with x - mean, that array
+  # would be kept from the forward pass, as much memory as x itself.
   x, mean_C = residuals
   d_mean_C, d_var_C = cotangents
   count = x.size // x.shape[-1]

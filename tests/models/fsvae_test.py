@@ -183,6 +183,16 @@ def test_bfloat16_is_close_and_leaves_float32_parameters(variables, trained):
   assert {x.dtype for x in jax.tree.leaves((grads, out.batch_stats))} == {jnp.dtype('float32')}
 
 
+def test_firing_rates_are_those_of_the_recorded_spikes(variables, monkeypatch):
+  monkeypatch.setattr(fsvae, '_picks', lambda *_: picks('eval'))
+  rates = fsvae.firing_rates(NETS, variables, IMAGE, jax.random.key(0))
+  for layer, name in (('encoder/dense', 'latent_spikes'), ('posterior/dense_2', 'q')):
+    np.testing.assert_allclose(rates[layer], np.mean(GOLDEN[f'eval/{name}']), rtol=1e-5)
+  np.testing.assert_allclose(
+    rates['encoder/conv_3'], np.mean(GOLDEN['eval/encoder_spikes']), rtol=1e-5
+  )
+
+
 def test_biases_before_tdbn_have_no_gradient(trained):
   for path, grad in traverse_util.flatten_dict(trained[1]).items():
     if path[-2:] == ('synapses', 'bias'):
