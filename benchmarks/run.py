@@ -107,42 +107,57 @@ def measure(what, batch=32, timesteps=16, off=(), dtype='float32', repetitions=5
   }
 
 
-def overhead(batch, dtype, steps=100):
-  """Seconds that `steps` steps of train_and_evaluate take, and as many bare ones on one batch.
+def overhead(batch, dtype, window=5, windows=8):
+  """Seconds of train_and_evaluate for so many windows of steps, and of as many bare ones.
 
-  The former are the second `steps` of a run: with data loading, log lines and one checkpoint,
-  without set-up, compilation and the test at the end.
+  Windows of both take turns, so that a machine's slow moments meet both. The former have data
+  loading, metrics, log lines and one checkpoint; the latter are steps on one fixed batch.
   """
+  steps = window * windows
   config = mnist.get_config()
   config.model.dtype = dtype
-  config.train.update(batch_size=batch, steps=2 * steps + 1, test_every=0, checkpoint_every=steps)
+  config.train.update(
+    batch_size=batch, steps=steps + 2, test_every=0, checkpoint_every=steps // 2, log_every=window
+  )
   config.test.update(images=batch, batch_size=batch)
-  clock, batches = {}, data.batches
+  mesh = sharding.make_mesh()
+  with jax.set_mesh(mesh):
+    function, arguments, donated = prepare('train', config, mesh, batch)
+    step = jax.jit(function, donate_argnums=donated)
+    bare = {'state': step(*arguments)[0]}
+  seconds, batches = {'loop': 0.0, 'bare': 0.0}, data.batches
 
-  def watched(*args):
+  def finished():
+    jax.block_until_ready(jax.live_arrays())
+    return time.perf_counter()
+
+  def bare_window():
+    begin = finished()
+    for _ in range(window):
+      bare['state'], _ = step(bare['state'], *arguments[1:])
+    seconds['bare'] += finished() - begin
+
+  def taking_turns(*args):
+    begin = None  # the first step is not counted
     for i, rows in enumerate(batches(*args)):
-      clock[i] = time.perf_counter()
+      if i % window == 1:
+        if begin:
+          seconds['loop'] += finished() - begin
+          bare_window()
+        begin = finished()
       yield rows
 
   with tempfile.TemporaryDirectory() as folder:
     images = np.random.default_rng(0).integers(0, 256, (batch * steps, 32, 32), np.uint8)
     np.savez(f'{folder}/images.npz', train=images, test=images[:batch])
     config.data.update(path=f'{folder}/images.npz', cache_dir=f'{folder}/cache')
-    with contextlib.redirect_stdout(sys.stderr), mock.patch.object(data, 'batches', watched):
+    with contextlib.redirect_stdout(sys.stderr), mock.patch.object(data, 'batches', taking_turns):
       train.train_and_evaluate(config, f'{folder}/run')
-    loop = clock[2 * steps] - clock[steps]
-    mesh = sharding.make_mesh()
-    with jax.set_mesh(mesh):
-      function, arguments, donated = prepare('train', config, mesh, batch)
-      step = jax.jit(function, donate_argnums=donated)
-      state, *rest = arguments
-      state, _ = jax.block_until_ready(step(state, *rest))
-      begin = time.perf_counter()
-      for _ in range(steps):
-        state, metrics = step(state, *rest)
-      jax.block_until_ready(metrics)
-      bare = time.perf_counter() - begin
-  return {'loop_s': loop, 'bare_s': bare, 'overhead': loop / bare - 1}
+  return {
+    'loop_s': seconds['loop'],
+    'bare_s': seconds['bare'],
+    'overhead': seconds['loop'] / seconds['bare'] - 1,
+  }
 
 
 def apart(what, huge_pages=True, cache=None, **kwargs):
@@ -218,9 +233,9 @@ def run(only, batches, dtype, repetitions):
       results[f'{what}_images_per_s'] = {250: speed}
       row(what, speed, result['peak_memory_gb'], 50_000 / speed)
   if 'overhead' in only:
-    result = go('overhead', batch=batches[0])
+    result = go('overhead', batch=batches[-1])
     results['overhead'] = result['overhead']
-    header(f'100 steps of batch {batches[0]}', 'seconds')
+    header(f'40 steps of batch {batches[-1]}', 'seconds')
     row('bare steps on one batch', result['bare_s'])
     row('train_and_evaluate: data, metrics, log, a checkpoint', result['loop_s'])
     row('overhead', f'{result["overhead"]:.1%}')
