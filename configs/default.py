@@ -58,4 +58,32 @@ def get_config():
   config.test.batch_size = 250
   config.test.images = 0  # only the first so many test images; 0 is all
   config.test.samples = 64  # generated images in the picture
+
+  config.eval = ConfigDict()  # after training and with --mode=eval
+  config.eval.metrics = ('reconstruction', 'fad', 'inception', 'spikes', 'robustness')
+  config.eval.seeds = 3  # of all draws: figures are means, with their standard deviation
+  config.eval.images = 5000  # generated for Frechet distances and Inception scores
+  config.eval.probe = 1000  # test images, and samples, whose spikes are counted and perturbed
+  config.eval.fad_epochs = 10  # of training for the autoencoder of FAD, once for each data set
+  config.eval.fad_reference = ''  # folder with the authors' autoencoder and statistics
+  config.eval.inception = ''  # folder with Inception weights; '' is data.cache_dir
+  config.eval.twin = ''  # workdir of the conventional VAE to compare with; '' is <workdir>_ann
+  config.eval.ac_pj = 0.9  # energy of an accumulate, 32 bits, 45 nm (Horowitz, ISSCC 2014)
+  config.eval.mac_pj = 4.6  # and of a multiply-accumulate
   return config.lock()
+
+
+def conventional(name):
+  """The conventional VAE's configuration for a data set of grey 32x32 images."""
+  config = get_config()
+  config.data.name = name
+  with config.unlocked():
+    config.model = ConfigDict()
+    config.model.name = 'ann_vae'
+    config.model.image_size = 32
+    config.model.channels = 1
+    config.model.features = (32, 64, 128, 256)
+    config.model.latent_dim = 128
+    config.model.kl_weight = 1 / 240  # one over the batches of an epoch, as published
+  config.train.weight_decay = 1e-2
+  return config

@@ -32,16 +32,23 @@ class Checkpoints:
     if step not in self.steps():
       self._checkpointer.save_async(step, state, force=True)
 
-  def restore(self, like):
+  def restore(self, like, step=None):
     """The newest checkpoint that can be read, with `like`'s shapes and shardings; None if none is.
 
     One that cannot be read is put aside as `<step>.unreadable`, and the one before is taken.
 
+    Args:
+      like: pytree of shapes, types and shardings.
+      step: the number of the checkpoint to take instead of the newest.
+
     Raises:
-      ValueError: if a checkpoint is whole but holds other arrays than `like`, naming them, or if
-        there are checkpoints and none can be read.
+      ValueError: if a checkpoint is whole but holds other arrays than `like`, naming them, if there
+        are checkpoints and none can be read, or if there is none of this number.
     """
     steps = sorted(self.steps(), reverse=True)
+    if step is not None and step not in steps:
+      raise ValueError(f'no checkpoint {step} in {self._directory}; there are {steps[::-1]}')
+    steps = steps if step is None else [step]
     for step in steps:
       try:
         saved = self._checkpointer.metadata(step).metadata

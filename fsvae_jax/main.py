@@ -1,4 +1,6 @@
-"""python -m fsvae_jax.main --config=configs/mnist.py [--workdir=DIR] [--config.FIELD=VALUE ...]"""
+"""python -m fsvae_jax.main --config=configs/mnist.py [--workdir=DIR] [--config.FIELD=VALUE ...]
+[--mode=train|eval|generate|reconstruct] [--step=N] [--count=N] [--seed=N]
+"""
 
 import pathlib
 import platform
@@ -9,20 +11,37 @@ import jax
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from fsvae_jax import train
+from fsvae_jax import evaluate, train
 
 _CONFIG = config_flags.DEFINE_config_file('config', 'configs/digits.py', 'The configuration file.')
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Where the run is kept; default runs/<config>.')
+_MODE = flags.DEFINE_enum(
+  'mode',
+  'train',
+  ['train', 'eval', 'generate', 'reconstruct'],
+  'train: train, then evaluate; eval: metrics and report; generate, reconstruct: write images.',
+)
+_STEP = flags.DEFINE_integer('step', None, 'The checkpoint, if not the newest; not for training.')
+_COUNT = flags.DEFINE_integer('count', 64, 'How many images to generate or reconstruct.')
+_SEED = flags.DEFINE_integer('seed', 0, 'Of the draws of generated or reconstructed images.')
 
 
 def main(_):
-  """Trains."""
+  """Trains, evaluates or makes images."""
   logging.set_verbosity(logging.WARNING)
   if not jax.config.jax_compilation_cache_dir:  # a second start need not compile again
     cache = pathlib.Path('~/.cache/fsvae_jax/compiled').expanduser() / platform.node()
     jax.config.update('jax_compilation_cache_dir', str(cache))
   name = pathlib.Path(config_flags.get_config_filename(flags.FLAGS['config'])).stem
-  train.train_and_evaluate(_CONFIG.value, _WORKDIR.value or f'runs/{name}')
+  config, workdir = _CONFIG.value, _WORKDIR.value or f'runs/{name}'
+  if _MODE.value == 'eval':
+    evaluate.evaluate(config, workdir, _STEP.value)
+  elif _MODE.value == 'train':
+    finished, _ = train.train_and_evaluate(config, workdir)
+    if finished:
+      evaluate.evaluate(config, workdir)
+  else:
+    evaluate.write_images(config, workdir, _MODE.value, _COUNT.value, _STEP.value, _SEED.value)
 
 
 def parse_flags(argv):

@@ -51,7 +51,9 @@ class TestSet:
       return model.loss(variables, data.normalize(images_BHWC), key, train=False)[1][1]
 
     def rates(variables, images_BHWC, key):
-      return model.firing_rates(variables, data.normalize(images_BHWC), key)
+      image_BHWC = data.normalize(images_BHWC)
+      latent = model.encode(variables, image_BHWC, key)
+      return jax.tree.map(jnp.mean, model.record('rates', variables, latent, image_BHWC))
 
     def reconstruct(variables, images_BHWC, key):
       return data.quantize(model.reconstruct(variables, data.normalize(images_BHWC), key))
@@ -62,6 +64,7 @@ class TestSet:
     self._metrics, self._rates, self._reconstruct, self._generate = (
       jax.jit(f, out_shardings=whole) for f in (metrics, rates, reconstruct, generate)
     )
+    self._spikes, self._samples = model.record is not None, model.sample is not None
 
   def metrics(self, variables):
     """Means over the test images, {'test/...': value}, and one batch's rates, {'firing/...'}."""
@@ -73,16 +76,20 @@ class TestSet:
       share = len(chunk) / len(self._images)
       for name, value in self._metrics(variables, images, key).items():
         sums[f'test/{name}'] = sums.get(f'test/{name}', 0.0) + float(value) * share
-    rates = self._rates(variables, sharding.spread(self._mesh, chunks[0]), self._key)
-    return sums | {f'firing/{layer}': float(rate) for layer, rate in rates.items()}
+    if self._spikes:
+      rates = self._rates(variables, sharding.spread(self._mesh, chunks[0]), self._key)
+      sums |= {f'firing/{layer}': float(rate) for layer, rate in rates.items()}
+    return sums
 
   def pictures(self, variables):
-    """uint8: test images and then their reconstructions [2N, ...], and samples from the prior."""
+    """uint8 {name: (images, columns)}: test images above reconstructions; samples of the prior."""
     devices = self._mesh.size
     shown = self._images[: max(devices, 16 - 16 % devices)]
     again = self._reconstruct(variables, sharding.spread(self._mesh, shown), self._key)
-    samples = self._generate(variables, self._key)
-    return np.concatenate([shown, np.asarray(again)]), np.asarray(samples)
+    made = {'reconstructions': (np.concatenate([shown, np.asarray(again)]), len(shown))}
+    if self._samples:
+      made['samples'] = np.asarray(self._generate(variables, self._key)), 8
+    return made
 
 
 def train_and_evaluate(config, workdir):
@@ -92,7 +99,8 @@ def train_and_evaluate(config, workdir):
   SIGTERM save and return.
 
   Returns:
-    The metrics of the last line of metrics.jsonl.
+    Whether all steps are done, and the metrics of the last line of metrics.jsonl ({} if no step was
+    left to do).
 
   Raises:
     ValueError, FileNotFoundError: for a configuration, data or a workdir that cannot be used;
@@ -161,12 +169,11 @@ def train_and_evaluate(config, workdir):
           log.check()
           checkpoints.save(step, state)
         if last or testing or _due(config.train.log_every, step):
-          scalars = log.line()
+          scalars = log.line() | {'peak_memory_gb': memory.peak_gb()}
           if testing:
             scalars |= test.metrics(state.evaluated())
-            reconstructions, samples = test.pictures(state.evaluated())
-            out.picture(step, 'reconstructions', reconstructions, len(reconstructions) // 2)
-            out.picture(step, 'samples', samples, 8)
+            for name, (images, columns) in test.pictures(state.evaluated()).items():
+              out.picture(step, name, images, columns)
           out.scalars(step, scalars)
           log.report(step, scalars)
         if testing or saving:
@@ -175,7 +182,7 @@ def train_and_evaluate(config, workdir):
           log.say(f'stopped at step {step} of {total}; the same command goes on from here')
           break
     log.say(f'pictures, metrics and checkpoints are in {workdir}')
-  return scalars
+  return not stop.is_set(), scalars
 
 
 def compile_step(function, state, images_BHWC, key):

@@ -42,12 +42,11 @@ class Writer:
       return None
     path = self._workdir / 'pictures' / f'{name}_{step:06d}.png'
     path.parent.mkdir(exist_ok=True)
-    picture = Image.fromarray(grid(images, columns))
-    picture.save(path)
-    encoded = io.BytesIO()
-    picture.save(encoded, format='png')
+    picture = grid(images, columns)
+    encoded = png(picture)
+    path.write_bytes(encoded)
     value = summary_pb2.Summary.Image(
-      height=picture.height, width=picture.width, encoded_image_string=encoded.getvalue()
+      height=picture.shape[0], width=picture.shape[1], encoded_image_string=encoded
     )
     self._event(step, [summary_pb2.Summary.Value(tag=name, image=value)])
     return path
@@ -63,6 +62,37 @@ class Writer:
       wall_time=time.time(), step=step, summary=summary_pb2.Summary(value=values)
     )
     self._events.add_event(event)
+
+
+def png(picture):
+  """A uint8 picture [H, W], [H, W, 1] or [H, W, 3] as the bytes of a PNG file."""
+  encoded = io.BytesIO()
+  Image.fromarray(picture.squeeze(-1) if picture.shape[2:] == (1,) else picture).save(
+    encoded, format='png'
+  )
+  return encoded.getvalue()
+
+
+def save_images(folder, columns, **arrays):
+  """Writes uint8 images [N, H, W, C] by name into `folder`.
+
+  images.npz holds them all, <name>/00000.png and so on each, grid.png the first ones: row by row,
+  those of each name in turn.
+  """
+  folder.mkdir(parents=True, exist_ok=True)
+  np.savez_compressed(folder / 'images.npz', **arrays)
+  for name, images in arrays.items():
+    (folder / name).mkdir(exist_ok=True)
+    for i, image in enumerate(images):
+      (folder / name / f'{i:05d}.png').write_bytes(png(image))
+  shown = min(len(images), 8 * columns) // columns * columns or len(images)
+  rows = [images[i : i + columns] for i in range(0, shown, columns) for images in arrays.values()]
+  (folder / 'grid.png').write_bytes(png(grid(np.concatenate(rows), min(columns, shown))))
+
+
+def read_metrics(workdir):
+  """The objects of `<workdir>/metrics.jsonl`; [] if there is none."""
+  return [json.loads(line) for line in _lines(workdir / 'metrics.jsonl')]
 
 
 def _lines(path):

@@ -73,16 +73,18 @@ def interrupt_after(monkeypatch, steps, number=signal.SIGINT):
 
 def test_a_run_leaves_what_it_promises(config, tmp_path):
   before = signal.getsignal(signal.SIGTERM)
-  last = train.train_and_evaluate(config, tmp_path)
+  finished, last = train.train_and_evaluate(config, tmp_path)
+  assert finished
   assert signal.getsignal(signal.SIGTERM) is before
   rows = lines(tmp_path)
   assert [r['step'] for r in rows] == [2, 3, 4, 6]
   assert {'train/loss', 'train/reconstruction', 'train/distance', 'images_per_s'} <= set(rows[0])
+  assert 0.1 < rows[0]['peak_memory_gb'] < 100
   tested = rows[-1]
   assert {'test/reconstruction', 'test/distance', 'firing/encoder/conv_0'} <= set(tested)
   assert {k: v for k, v in tested.items() if k != 'step'} == last
   assert all(0 <= v <= 1 for k, v in tested.items() if k.startswith('firing/'))
-  assert len([k for k in tested if k.startswith('firing/')]) == 2 + 1 + 3 + 3 + 1 + 2
+  assert len([k for k in tested if k.startswith('firing/')]) == 2 + 1 + 3 + 3 + 1 + 2 + 2
   pictures = sorted(p.name for p in (tmp_path / 'pictures').iterdir())
   assert pictures == [
     f'{name}_{step:06d}.png' for name in ('reconstructions', 'samples') for step in (3, 6)
@@ -97,7 +99,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(config, tmp_path, monkeypa
   train.train_and_evaluate(config, tmp_path / 'whole')
   with monkeypatch.context() as patch:
     interrupt_after(patch, 2, number)
-    train.train_and_evaluate(config, tmp_path / 'cut')
+    assert not train.train_and_evaluate(config, tmp_path / 'cut')[0]
   stopped = lines(tmp_path / 'cut')[-1]['step']
   assert 0 < stopped < 6 and (tmp_path / 'cut' / 'checkpoints' / str(stopped)).is_dir()
   train.train_and_evaluate(config, tmp_path / 'cut')
@@ -247,7 +249,7 @@ def test_flips_mirror_half_of_the_images(config):
     seen.append(image_BHWC)
     return image_BHWC.sum() * variables['params'], (variables['batch_stats'], {'loss': 0.0})
 
-  model = models.Model(None, loss, None, None, None)
+  model = models.Model(None, loss, None, None)
   optimizer = states.make_optimizer(config.train, 1)
   state = states.create({'params': jax.numpy.ones(()), 'batch_stats': {}}, optimizer, 0.0)
   ramp = np.broadcast_to(np.arange(8, dtype=np.uint8).reshape(1, 1, 8, 1), (64, 8, 8, 1))

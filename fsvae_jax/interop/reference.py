@@ -18,6 +18,7 @@ from flax import traverse_util
 from ml_collections import config_flags
 
 from fsvae_jax import checkpoint, models, states
+from fsvae_jax.models import ann
 
 
 def load_state_dict(path):
@@ -106,7 +107,11 @@ def convert(state, features, like):
   Raises:
     ValueError: naming every tensor that is missing, surplus, or of the wrong shape or type.
   """
-  table = leaves(features)
+  return _convert(state, leaves(features), like)
+
+
+def _convert(state, table, like):
+  """The arrays of a state dict under our names, by a table like that of `leaves`."""
   expected = {path: leaf.shape for path, leaf in traverse_util.flatten_dict(like).items()}
   names = {name for name, _ in table.values()}
   faults = [f'missing: {name}' for name in sorted(names - set(state))]
@@ -132,6 +137,34 @@ def convert(state, features, like):
   if faults:
     raise ValueError('the checkpoint does not fit the configured model:\n  ' + '\n  '.join(faults))
   return traverse_util.unflatten_dict(converted)
+
+
+def convert_autoencoder(state, features, image_size, channels, outputs):
+  """`variables` of ann.Encoder from the state dict of the authors' autoencoder; its decoder goes.
+
+  Raises:
+    ValueError: naming every tensor of the encoder that is missing or of the wrong shape.
+  """
+  like = jax.eval_shape(
+    ann.Encoder(tuple(features), outputs).init,
+    jax.random.key(0),
+    jnp.zeros((1, image_size, image_size, channels)),
+  )
+  same = lambda vector: vector
+  conv = lambda kernel: np.moveaxis(kernel, (0, 1), (3, 2))
+  table = {}
+  for i in range(len(features)):
+    norm = {'scale': 'weight', 'bias': 'bias', 'mean': 'running_mean', 'var': 'running_var'}
+    for ours, theirs in norm.items():
+      part = 'params' if ours in ('scale', 'bias') else 'batch_stats'
+      table[part, f'conv_{i}', 'norm', ours] = f'encoder.{i}.1.{theirs}', same
+    table['params', f'conv_{i}', 'synapses', 'kernel'] = f'encoder.{i}.0.weight', conv
+    table['params', f'conv_{i}', 'synapses', 'bias'] = f'encoder.{i}.0.bias', same
+  flat = lambda kernel: _channels_last(kernel.T, features[-1])
+  table['params', 'dense', 'synapses', 'kernel'] = 'latent_layer.weight', flat
+  table['params', 'dense', 'synapses', 'bias'] = 'latent_layer.bias', same
+  encoder = {k: v for k, v in state.items() if k.startswith(('encoder.', 'latent_layer.'))}
+  return _convert(encoder, table, like)
 
 
 def import_checkpoint(path, config, workdir):

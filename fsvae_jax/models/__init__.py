@@ -1,9 +1,9 @@
 """Models by name: `make(config.model)` gives the `Model` whose file `config.model.name` names."""
 
-from fsvae_jax.models import fsvae
+from fsvae_jax.models import ann, fsvae
 from fsvae_jax.models.interface import Model
 
-MODELS = {'fsvae': fsvae.make}
+MODELS = {'fsvae': fsvae.make, 'ann_vae': ann.make_vae, 'autoencoder': ann.make_autoencoder}
 
 
 def make(config) -> Model:

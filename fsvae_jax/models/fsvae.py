@@ -237,11 +237,15 @@ def objective(config, out: Pass, image_BHWC):
   return total, (out.batch_stats, metrics)
 
 
-def reconstruct(nets, variables, image_BHWC, key):
-  """Images [B, H, W, C] decoded from one posterior sample each."""
+def encode(nets, variables, image_BHWC, key):
+  """One posterior sample z [B, T, D] for each image."""
   x_BTD, _ = apply(nets, 'encoder', variables, image_BHWC)
-  z_BTD = sample_posterior(nets, variables, x_BTD, _picks(nets, key, len(image_BHWC)))
-  return apply(nets, 'decoder', variables, z_BTD)[0]
+  return sample_posterior(nets, variables, x_BTD, _picks(nets, key, len(image_BHWC)))
+
+
+def sample(nets, variables, key, count):
+  """`count` samples z [count, T, D] of the prior."""
+  return sample_prior(nets, variables, _picks(nets, key, count))
 
 
 def sample_prior(nets, variables, picks_BTD):
@@ -249,37 +253,36 @@ def sample_prior(nets, variables, picks_BTD):
   return latents.SAMPLERS[nets.config.sampler](one_step(nets, 'prior', variables), picks_BTD)
 
 
-def generate(nets, variables, key, count):
-  """`count` images [count, H, W, C] decoded from prior samples."""
-  z_BTD = sample_prior(nets, variables, _picks(nets, key, count))
+def decode(nets, variables, z_BTD):
+  """Images [B, H, W, C] of latent spikes; of any number of timesteps."""
   return apply(nets, 'decoder', variables, z_BTD)[0]
 
 
-def firing_rates(nets, variables, image_BHWC, key):
-  """{'network/layer': spikes per neuron and step} while a batch is reconstructed."""
-  picks_BTD = _picks(nets, key, len(image_BHWC))
-  rates = {}
+def record(nets, what, variables, z_BTD, image_BHWC=None):
+  """What neurons did while z came about and was decoded, as `interface.Model.record` states it.
+
+  Beside the layers, 'latent/z' and 'latent/history' (z[t-1], what posterior and prior are given).
+  """
+  history_BTD = latents.shift(z_BTD)
+  of = {'rates': lambda spikes: jnp.mean(spikes, (0, 1)), 'spikes': lambda spikes: spikes}[what]
+  records = {'latent/z': of(z_BTD), 'latent/history': of(history_BTD)}
 
   def run(name, *args):
     own = {part: tree[name] for part, tree in variables.items()}
-    output, recorded = getattr(nets, name).apply(own, *args, mutable=['firing_rates'])
-    rates.update(
-      {f'{name}/{layer}': rate['rate'] for layer, rate in recorded['firing_rates'].items()}
-    )
+    output, recorded = getattr(nets, name).apply(own, *args, mutable=[what])
+    records.update({f'{name}/{layer}': kept['of'] for layer, kept in recorded[what].items()})
     return output
 
-  x_BTD = run('encoder', image_BHWC)
-  z_BTD = sample_posterior(nets, variables, x_BTD, picks_BTD)
-  history_BTD = latents.shift(z_BTD)
-  run('posterior', jnp.concatenate((x_BTD, history_BTD), axis=-1))
+  if image_BHWC is not None:
+    x_BTD = run('encoder', image_BHWC)
+    run('posterior', jnp.concatenate((x_BTD, history_BTD), axis=-1))
   run('prior', history_BTD)
   run('decoder', z_BTD)
-  return rates
+  return records
 
 
 def make(**fields) -> Model:
   """The model of FSVAEConfig(**fields); ValueError or TypeError names a field that is wrong."""
   nets = build(FSVAEConfig(**fields))
-  return Model(
-    *(functools.partial(f, nets) for f in (init, loss, reconstruct, generate, firing_rates))
-  )
+  functions = init, loss, encode, decode, sample, record
+  return Model(*(functools.partial(function, nets) for function in functions))

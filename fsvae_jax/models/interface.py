@@ -1,4 +1,4 @@
-"""What training and evaluation know of a model: five pure functions."""
+"""What training and evaluation know of a model: six pure functions."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -7,17 +7,33 @@ from typing import NamedTuple
 class Model(NamedTuple):
   """Pure functions over `variables` = {'params': ..., 'batch_stats': ...}.
 
+  A latent is an array whose first axis is the batch: spikes z [B, T, D] of a spiking model, a code
+  [B, D] of a conventional one.
+
   Attributes:
     init: key -> variables.
     loss: (variables, image_BHWC, key, schedule, train) -> (loss, (batch_stats, metrics)); images in
       [-1, 1], `schedule` in [0, 1] is the share of the training that is over, metrics are scalars.
-    reconstruct: (variables, image_BHWC, key) -> image_BHWC.
-    generate: (variables, key, count) -> image_BHWC.
-    firing_rates: (variables, image_BHWC, key) -> {layer: rate}, spikes per neuron and step.
+    encode: (variables, image_BHWC, key) -> latent.
+    decode: (variables, latent) -> image_BHWC.
+    sample: (variables, key, count) -> latent; None for a model that does not generate.
+    record: (what, variables, latent, image_BHWC=None) -> {'network/layer': array} of all networks,
+      given the image that the latent encodes, or of those that generate. what = 'rates': spikes per
+      step of every neuron, a mean over the batch, [...]; what = 'spikes': the spikes themselves,
+      [B, T, ...]. None for a model without spikes.
   """
 
   init: Callable
   loss: Callable
-  reconstruct: Callable
-  generate: Callable
-  firing_rates: Callable
+  encode: Callable
+  decode: Callable
+  sample: Callable | None = None
+  record: Callable | None = None
+
+  def reconstruct(self, variables, image_BHWC, key):
+    """Images [B, H, W, C] decoded from one latent each."""
+    return self.decode(variables, self.encode(variables, image_BHWC, key))
+
+  def generate(self, variables, key, count):
+    """`count` images [count, H, W, C] decoded from samples of the prior."""
+    return self.decode(variables, self.sample(variables, key, count))

@@ -99,10 +99,11 @@ class SpikingLayer(nn.Module):
       x = respond(operation, synapses, x)
     gain, offset = TdBN(self.alpha * self.neuron.v_th, self.hold, name='norm')(x, train)
     drive = Drive(x, gain, offset, self.hold * x.shape[1])
-    if self.is_mutable_collection('firing_rates') and not self.is_initializing():
-      mean_T = jnp.full(drive.timesteps, 1 / drive.timesteps)
-      rate = jnp.mean(read(self.neuron, drive, mean_T))
-      self.sow('firing_rates', 'rate', rate, reduce_fn=lambda _, new: new)
+    for what, measure in RECORDS.items():
+      if self.is_mutable_collection(what) and not self.is_initializing():
+        measured = measure(self.neuron, drive)
+        measured = layout.interleave(measured) if self.transposed else measured
+        self.sow(what, 'of', measured, reduce_fn=lambda _, new: new)
     return drive
 
 
@@ -139,6 +140,16 @@ def read(neuron, drive, weight_T):
     return neurons.lif_readout(neuron, x_BTF, *shared, weight_T)
 
   return chunks.in_chunks(total, (drive.gain_C, drive.offset_C), drive.x_BTF)
+
+
+def rates(neuron, drive):
+  """Spikes per step of every neuron, a mean over the batch: [...]."""
+  mean_T = jnp.full(drive.timesteps, 1 / drive.timesteps)
+  return jnp.mean(read(neuron, drive, mean_T), axis=0)
+
+
+# What a layer leaves of its spikes in the variable collection of that name, if it is mutable.
+RECORDS = {'rates': rates, 'spikes': lambda neuron, drive: fire(neuron, drive)[0]}
 
 
 def _held(drive):

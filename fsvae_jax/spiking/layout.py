@@ -65,9 +65,9 @@ def fold_time(x_BTF):
 
 
 def interleave(x):
-  """Phases [N, H, W, 2, 2, C] to pixels [N, 2H, 2W, C]."""
-  n, h, w, _, _, c = x.shape
-  return reshape(jnp.moveaxis(x, -3, -4), n, 2 * h, 2 * w, c)
+  """Phases [..., H, W, 2, 2, C] to pixels [..., 2H, 2W, C]."""
+  *n, h, w, _, _, c = x.shape
+  return reshape(jnp.moveaxis(x, -3, -4), *n, 2 * h, 2 * w, c)
 
 
 def deinterleave(x):

@@ -183,14 +183,21 @@ def test_bfloat16_is_close_and_leaves_float32_parameters(variables, trained):
   assert {x.dtype for x in jax.tree.leaves((grads, out.batch_stats))} == {jnp.dtype('float32')}
 
 
-def test_firing_rates_are_those_of_the_recorded_spikes(variables, monkeypatch):
-  monkeypatch.setattr(fsvae, '_picks', lambda *_: picks('eval'))
-  rates = fsvae.firing_rates(NETS, variables, IMAGE, jax.random.key(0))
-  for layer, name in (('encoder/dense', 'latent_spikes'), ('posterior/dense_2', 'q')):
-    np.testing.assert_allclose(rates[layer], np.mean(GOLDEN[f'eval/{name}']), rtol=1e-5)
-  np.testing.assert_allclose(
-    rates['encoder/conv_3'], np.mean(GOLDEN['eval/encoder_spikes']), rtol=1e-5
-  )
+def test_records_are_the_recorded_spikes(variables, evaluated):
+  record = lambda what: jax.jit(lambda v: fsvae.record(NETS, what, v, evaluated.z_BTD, IMAGE))
+  spikes, rates = record('spikes')(variables), record('rates')(variables)
+  d, k = CONFIG.latent_dim, CONFIG.draws
+  q = golden.time_first(GOLDEN['eval/q']).reshape(len(IMAGE), CONFIG.timesteps, d * k)
+  wanted = {
+    'encoder/conv_3': golden.video(GOLDEN['eval/encoder_spikes']),
+    'encoder/dense': golden.time_first(GOLDEN['eval/latent_spikes']),
+    'posterior/dense_2': q,
+  }
+  for layer, want in wanted.items():
+    np.testing.assert_array_equal(spikes[layer], want, layer)
+  for layer, of in spikes.items():
+    np.testing.assert_allclose(rates[layer], np.mean(of, (0, 1)), atol=1e-6, err_msg=layer)
+  assert spikes['decoder/conv_3'].shape[2:] == (32, 32, 32)
 
 
 def test_biases_before_tdbn_have_no_gradient(trained):

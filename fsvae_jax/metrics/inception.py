@@ -1,0 +1,164 @@
+"""FID, KID and Inception score, by the libraries that others use: clean-fid and torch-fidelity.
+
+Both are PyTorch and read Inception weights of their own formats, from the folder `eval.inception`
+or downloaded into it once. What cannot be had is said; the other metrics go on.
+"""
+
+import hashlib
+import pathlib
+import urllib.error
+import urllib.request
+
+import numpy as np
+
+from fsvae_jax import data
+from fsvae_jax.metrics import frechet
+from fsvae_jax.metrics.result import Figure, Result
+
+CLEAN_FID = (
+  'inception-2015-12-05.pt',
+  'https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/',
+)
+TORCH_FIDELITY = (
+  'weights-inception-2015-12-05-6726825d.pth',
+  'https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/',
+)
+
+
+def evaluate(trained):
+  """`fid`, `kid`, `inception_score` of `eval.images` generated images against the test set."""
+  if trained.model.sample is None:
+    return Result({}, missing='fid, kid, inception_score: this model does not generate')
+  try:
+    import cleanfid  # noqa: F401
+    import torch_fidelity  # noqa: F401
+  except ImportError as error:
+    return Result(
+      {},
+      missing=f'fid, kid, inception_score: {error}; pip install "fsvae_jax[inception]"',
+    )
+  config = trained.config
+  cache = pathlib.Path(config.data.cache_dir).expanduser()
+  folder = pathlib.Path(config.eval.inception).expanduser() if config.eval.inception else cache
+  figures, missing = {}, []
+  for measure, weights in ((clean_fid, CLEAN_FID), (fidelity, TORCH_FIDELITY)):
+    try:
+      path = find_weights(folder, *weights)
+    except FileNotFoundError as error:
+      missing.append(str(error))
+      continue
+    figures |= measure(trained, path)
+  return Result(figures, missing='; '.join(missing))
+
+
+def find_weights(folder, name, address):
+  """The file in `folder`, downloaded if it is not there.
+
+  Raises:
+    FileNotFoundError: if it cannot be downloaded; says what to fetch and where to put it.
+  """
+  path = folder / name
+  if path.is_file():
+    return path
+  folder.mkdir(parents=True, exist_ok=True)
+  partial = path.with_suffix('.partial')
+  try:
+    with urllib.request.urlopen(address + name, timeout=30) as response:
+      partial.write_bytes(response.read())
+    return partial.rename(path)
+  except (OSError, urllib.error.URLError) as error:
+    partial.unlink(missing_ok=True)
+    raise FileNotFoundError(
+      f'{name} could not be downloaded ({error}): fetch {address}{name} and put it into {folder}, '
+      'or name its folder with --config.eval.inception'
+    ) from error
+
+
+def clean_fid(trained, weights):
+  """{'fid'} in the way of clean-fid: Pillow's bicubic to 299x299, images not rounded to uint8."""
+  import torch
+  from cleanfid.inception_torchscript import InceptionV3W
+  from cleanfid.resize import build_resizer
+
+  resize = build_resizer('clean')
+  device = 'cuda' if torch.cuda.is_available() else 'cpu'
+  network = InceptionV3W(str(weights.parent), download=False, resize_inside=False).to(device)
+
+  def features(images):
+    parts = []
+    for i in range(0, len(images), 50):
+      rows = [resize(rgb(image)).transpose(2, 0, 1) for image in images[i : i + 50]]
+      with torch.no_grad():
+        parts.append(network(torch.from_numpy(np.stack(rows)).to(device)).cpu().numpy())
+    return np.concatenate(parts)
+
+  test = test_statistics(trained, weights, features)
+  count, seeds = trained.config.eval.images, range(trained.config.eval.seeds)
+  values = [
+    frechet.distance(frechet.gaussian(features(to_bytes(trained.generate(count, s)))), test)
+    for s in seeds
+  ]
+  protocol = f'clean-fid, mode clean, {count} generated images against the test set'
+  return {'fid': Figure(values, f'{protocol} ({len(trained.test_images)} images)')}
+
+
+def test_statistics(trained, weights, features):
+  """The test set's Gaussian, kept beside the weights."""
+  stat = weights.stat()
+  recipe = f'{trained.test_images.filename}|{stat.st_size}|{stat.st_mtime_ns}'
+  digest = hashlib.sha256(recipe.encode()).hexdigest()[:12]
+  path = weights.parent / f'{trained.config.data.name}-fid-{digest}.npz'
+  if not path.exists():
+    gaussian = frechet.gaussian(features(trained.test_images))
+    np.savez(path, mu=gaussian.mean, sigma=gaussian.covariance)
+  with np.load(path) as arrays:
+    return frechet.Gaussian(arrays['mu'], arrays['sigma'])
+
+
+def fidelity(trained, weights):
+  """{'kid', 'inception_score'}, the standard ones, of torch-fidelity."""
+  import torch
+  import torch_fidelity
+
+  count, seeds = trained.config.eval.images, range(trained.config.eval.seeds)
+  test = trained.test_images
+  scores = [
+    torch_fidelity.calculate_metrics(
+      input1=as_torch(data.quantize(trained.generate(count, seed))),
+      input2=as_torch(test),
+      input2_cache_name=hashlib.sha256(test.filename.encode()).hexdigest()[:12],
+      cache_root=str(weights.parent),
+      feature_extractor_weights_path=str(weights),
+      isc=True,
+      kid=True,
+      kid_subset_size=min(1000, count, len(test)),
+      cuda=torch.cuda.is_available(),
+      verbose=False,
+    )
+    for seed in seeds
+  ]
+  of = f'torch-fidelity, {count} generated images'
+  isc = [s['inception_score_mean'] for s in scores]
+  kid = [s['kernel_inception_distance_mean'] for s in scores]
+  return {
+    'inception_score': Figure(isc, f'{of}, the standard score, not the published one'),
+    'kid': Figure(kid, f'{of} against the test set, mean over 100 subsets'),
+  }
+
+
+def as_torch(images):
+  """uint8 images [N, H, W, C] as a PyTorch data set of uint8 tensors [3, H, W]."""
+  import torch
+
+  tensors = [torch.from_numpy(rgb(np.asarray(i)).transpose(2, 0, 1).copy()) for i in images]
+  return torch.utils.data.Subset(tensors, range(len(tensors)))
+
+
+def rgb(image_HWC):
+  """Three channels, grey ones repeated."""
+  return np.repeat(image_HWC, 3, axis=-1) if image_HWC.shape[-1] == 1 else image_HWC
+
+
+def to_bytes(images):
+  """[-1, 1] to 0..255, not rounded."""
+  return (images + 1) * 127.5

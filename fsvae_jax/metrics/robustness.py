@@ -1,0 +1,86 @@
+"""What a spiking latent withstands: lost, flipped and shuffled spikes, and an early stop.
+
+Perturbations are pure functions of z [N, T, D] in {0, 1} and a generator; each image has its own
+draws.
+"""
+
+import numpy as np
+
+from fsvae_jax import data
+from fsvae_jax.metrics.result import Figure, Result
+from fsvae_jax.metrics.spikes import probe_count
+
+
+def dropout(z_NTD, rate, rng):
+  """Every spike is lost with probability `rate`."""
+  return z_NTD * (rng.random(z_NTD.shape) >= rate)
+
+
+def flip(z_NTD, rate, rng):
+  """Every entry, spike or none, is turned into the other with probability `rate`."""
+  return np.where(rng.random(z_NTD.shape) < rate, 1 - z_NTD, z_NTD)
+
+
+def shuffle(z_NTD, rng):
+  """The steps of every image in random order; all channels of a step stay together."""
+  order_NT = rng.permuted(np.tile(np.arange(z_NTD.shape[1]), (len(z_NTD), 1)), axis=1)
+  return np.take_along_axis(z_NTD, order_NT[..., None], axis=1)
+
+
+def interpolate(a_TD, b_TD, count, rng):
+  """[count, T, D] from a to b: entry by entry, b's once the share of the way passes a threshold.
+
+  Thresholds are uniform and the same all the way, so that rates change linearly and every entry
+  changes once at most.
+  """
+  threshold_TD = rng.random(a_TD.shape)
+  return np.stack([np.where(s > threshold_TD, b_TD, a_TD) for s in np.linspace(0, 1, count)])
+
+
+DROPOUTS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5)
+FLIPS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2)
+
+
+def evaluate(trained):
+  """Reconstruction errors under perturbation: curves, and the most telling points as figures."""
+  if trained.model.record is None:
+    return Result({}, missing='robustness is of spikes; this model has none')
+  images = trained.test_images[: probe_count(trained)]
+  per_seed = [curves(trained, images, seed) for seed in range(trained.config.eval.seeds)]
+  mean = {
+    name: {level: float(np.mean([s[name][level] for s in per_seed])) for level in per_seed[0][name]}
+    for name in per_seed[0]
+  }
+  of = f'reconstruction_mse of the first {len(images)} test images'
+  figure = lambda name, level, what: Figure([s[name][level] for s in per_seed], f'{of}, {what}')
+  half = max(1, trained.config.model.timesteps // 2)
+  figures = {
+    'mse_unperturbed': figure('dropout', 0.0, 'nothing changed'),
+    'mse_dropout_10': figure('dropout', 0.1, '10 % of the latent spikes lost'),
+    'mse_flip_5': figure('flip', 0.05, '5 % of the latent entries flipped'),
+    'mse_shuffled': figure('shuffle', 1, 'time steps of the latent in random order'),
+    'mse_half_time': figure('steps', half, f'after {half} steps'),
+  }
+  return Result(figures, {'curves': mean})
+
+
+def curves(trained, images, seed):
+  """{perturbation: {level: reconstruction error}}."""
+  rng = np.random.default_rng((trained.config.seed, seed))
+  z_NTD = trained.encode(images, seed)
+  image_NHWC = data.normalize(images)
+
+  def error(z_NTD):
+    return float(np.mean((trained.decode(z_NTD) - image_NHWC) ** 2))
+
+  return {
+    'dropout': {p: error(dropout(z_NTD, p, rng)) for p in DROPOUTS},
+    'flip': {p: error(flip(z_NTD, p, rng)) for p in FLIPS},
+    'shuffle': {1: error(shuffle(z_NTD, rng))},
+    'steps': {t: error(z_NTD[:, :t]) for t in early_stops(z_NTD.shape[1])},
+  }
+
+
+def early_stops(timesteps):
+  """Numbers of steps after which to look: eight at most, all of them among them."""
+  return sorted({max(1, round(timesteps * i / 8)) for i in range(1, 9)})

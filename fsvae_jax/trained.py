@@ -1,0 +1,115 @@
+"""A trained model: restored from a checkpoint, run over whole data sets in batches."""
+
+import functools
+import pathlib
+
+import jax
+import numpy as np
+
+from fsvae_jax import checkpoint, data, models, sharding, states
+
+
+class Trained:
+  """The model of `config`, restored from `workdir` on all devices.
+
+  Attributes:
+    config, model, step: of the checkpoint.
+    variables: those that tests use, replicated over the devices.
+
+  Raises:
+    ValueError, FileNotFoundError: if there is no such checkpoint, or it is of another model.
+  """
+
+  def __init__(self, config, workdir, step=None):
+    self.config, self.workdir = config, pathlib.Path(workdir)
+    self.model = models.make(config.model)
+    self._mesh = sharding.make_mesh()
+    sharding.check_batch(self._mesh, 'test.batch_size', config.test.batch_size)
+    state = self._restore(step)
+    self.step, self.variables = int(state.step), state.evaluated()
+    self._jit = functools.lru_cache(None)(
+      functools.partial(jax.jit, out_shardings=sharding.replicated(self._mesh))
+    )
+    model = self.model
+    self._encode = lambda v, key, images: model.encode(v, data.normalize(images), key)
+    self._decode = lambda v, key, latents: model.decode(v, latents)
+    self._reconstruct = lambda v, key, images: model.reconstruct(v, data.normalize(images), key)
+    self._generate = lambda v, key, rows: model.generate(v, key, len(rows))
+
+  def _restore(self, step):
+    if not (self.workdir / 'checkpoints').is_dir():
+      raise FileNotFoundError(
+        f'{self.workdir} has no checkpoints: train there first, or name another --workdir'
+      )
+    optimizer = states.make_optimizer(self.config.train, total_steps=1)
+    whole = sharding.replicated(self._mesh)
+    create = lambda key: states.create(self.model.init(key), optimizer, self.config.train.ema_decay)
+    like = jax.eval_shape(create, jax.random.key(0))
+    like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole), like)
+    checkpoints = checkpoint.Checkpoints(self.workdir, self.config.train.keep)
+    try:
+      state = checkpoints.restore(like, step)
+    finally:
+      checkpoints.close()
+    if state is None:
+      raise FileNotFoundError(f'{self.workdir}/checkpoints is empty: train there first')
+    return state
+
+  @functools.cached_property
+  def train_images(self):
+    """uint8 images [N, H, W, C] that the model was trained on."""
+    return self._images('train')
+
+  @functools.cached_property
+  def test_images(self):
+    """uint8 images [N, H, W, C] of the test split."""
+    return self._images('test')
+
+  def _images(self, split):
+    size = self.config.model.image_size, self.config.model.channels
+    return data.load(self.config.data, *size, split)
+
+  def over(self, function, *arrays_N, seed=0):
+    """`function(variables, key, *rows_B)` over all rows, in batches of `test.batch_size`.
+
+    Args:
+      function: pure, and the same object at every call, so that it is compiled once.
+      arrays_N: arrays [N, ...].
+      seed: of the keys of the batches.
+
+    Returns:
+      The results [N, ...], or a pytree of them, as numpy arrays.
+    """
+    count, devices = len(arrays_N[0]), self._mesh.size
+    size = min(self.config.test.batch_size, -(-count // devices) * devices)
+    key = jax.random.fold_in(jax.random.key(self.config.seed), 1000 + seed)
+    results = []
+    with jax.set_mesh(self._mesh):
+      for i in range(0, count, size):
+        rows = np.arange(i, i + size) % count  # the last batch is filled up, so that all are alike
+        batches = [sharding.spread(self._mesh, np.asarray(array[rows])) for array in arrays_N]
+        result = self._jit(function)(self.variables, jax.random.fold_in(key, i), *batches)
+        results.append(jax.tree.map(lambda x, i=i: np.asarray(x)[: count - i], result))
+    return jax.tree.map(lambda *parts: np.concatenate(parts), *results)
+
+  def encode(self, images, seed=0):
+    """Latents of uint8 images."""
+    return self.over(self._encode, images, seed=seed)
+
+  def decode(self, latents):
+    """Images [N, H, W, C] in [-1, 1] of latents."""
+    return self.over(self._decode, latents)
+
+  def reconstruct(self, images, seed=0):
+    """Images [N, H, W, C] in [-1, 1] from uint8 images."""
+    return self.over(self._reconstruct, images, seed=seed)
+
+  def generate(self, count, seed=0):
+    """Images [count, H, W, C] in [-1, 1] of the prior.
+
+    Raises:
+      ValueError: for a model that does not generate.
+    """
+    if self.model.sample is None:
+      raise ValueError(f'a model of the name {self.config.model.name!r} does not generate images')
+    return self.over(self._generate, np.arange(count), seed=seed)

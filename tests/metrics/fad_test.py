@@ -1,0 +1,95 @@
+"""The code of the Frechet distance: the authors' autoencoder, read and run as theirs."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from configs import mnist
+from fsvae_jax.metrics import fad
+
+RNG = np.random.default_rng(0)
+WIDTHS = (32, 64, 128, 256)
+
+
+def authors_state(dim=64):
+  """A state dict of the authors' autoencoder, its encoder and a part of its decoder."""
+  normal = lambda *shape: RNG.normal(size=shape).astype(np.float32)
+  state, channels = {'decoder_input.weight': normal(1024, dim)}, 1
+  for i, width in enumerate(WIDTHS):
+    state[f'encoder.{i}.0.weight'] = normal(width, channels, 3, 3) / np.sqrt(9 * channels)
+    state[f'encoder.{i}.0.bias'] = normal(width)
+    for name in ('weight', 'bias', 'running_mean'):
+      state[f'encoder.{i}.1.{name}'] = normal(width)
+    state[f'encoder.{i}.1.running_var'] = normal(width) ** 2 + 0.1
+    channels = width
+  state['latent_layer.weight'] = normal(dim, 1024)
+  state['latent_layer.bias'] = normal(dim)
+  return {name: np.asarray(x, np.float32) for name, x in state.items()}
+
+
+def authors_encoder(state, images_NHWC):
+  """The same network written out channels first, as theirs is."""
+  x = jnp.moveaxis(images_NHWC, -1, 1)
+  for i in range(len(WIDTHS)):
+    get = lambda name, i=i: state[f'encoder.{i}.{name}']
+    per_channel = lambda v: v[None, :, None, None]
+    x = lax.conv_general_dilated(x, get('0.weight'), (2, 2), ((1, 1), (1, 1)))
+    x = x + per_channel(get('0.bias')) - per_channel(get('1.running_mean'))
+    x = x / jnp.sqrt(per_channel(get('1.running_var')) + 1e-5)
+    x = x * per_channel(get('1.weight')) + per_channel(get('1.bias'))
+    x = jnp.where(x > 0, x, 0.01 * x)
+  return x.reshape(len(x), -1) @ state['latent_layer.weight'].T + state['latent_layer.bias']
+
+
+@pytest.fixture
+def config(tmp_path):
+  state = authors_state()
+  np.savez(tmp_path / 'state.npz', **state)
+  (tmp_path / 'mnist_64.pth').write_bytes((tmp_path / 'state.npz').read_bytes())
+  np.savez(tmp_path / 'mnist_test_64.npz', mu=np.zeros(64), sigma=np.eye(64))
+  config = mnist.get_config()
+  config.eval.fad_reference = str(tmp_path)
+  return config, state
+
+
+def test_the_authors_code_is_theirs(config, monkeypatch):
+  config, state = config
+  monkeypatch.setattr(fad.reference, 'load_state_dict', lambda path: dict(np.load(path)))
+  code, statistics = fad.authors_code(config)
+  images = RNG.integers(0, 256, (300, 32, 32, 1), dtype=np.uint8)  # more than one batch
+  with jax.numpy_rank_promotion('allow'):
+    want = authors_encoder(state, images / np.float32(127.5) - 1)
+  got = code(images)
+  np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-3)
+  np.testing.assert_allclose(code(images / np.float32(127.5) - 1), got, rtol=1e-4, atol=1e-4)
+  assert statistics.mean.shape == (64,) and statistics.covariance.shape == (64, 64)
+
+
+def test_a_state_that_does_not_fit_names_its_tensors(config, monkeypatch):
+  config, state = config
+  del state['latent_layer.bias']
+  state['encoder.2.0.weight'] = state['encoder.2.0.weight'][:3]
+  monkeypatch.setattr(fad.reference, 'load_state_dict', lambda path: state)
+  with pytest.raises(ValueError, match=r'(?s)missing: latent_layer.bias.*encoder.2.0.weight is'):
+    fad.authors_code(config)
+
+
+def test_statistics_that_are_not_there_or_not_such_are_named(tmp_path):
+  with pytest.raises(FileNotFoundError, match='no statistics at .*none.npz'):
+    fad.load_statistics(tmp_path / 'none.npz')
+  np.savez(tmp_path / 'odd.npz', mean=np.zeros(3))
+  with pytest.raises(ValueError, match='odd.npz has mean; expected mu and sigma'):
+    fad.load_statistics(tmp_path / 'odd.npz')
+
+
+def test_the_autoencoders_run_is_the_same_whatever_the_recipe():
+  config = mnist.get_config()
+  one = fad.autoencoder_config(config)
+  config.train.update(learning_rate=3e-3, batch_size=50, epochs=7, ema_decay=0.9)
+  config.seed = 5
+  config.model.timesteps = 4
+  assert fad.autoencoder_config(config).to_dict() == one.to_dict()
+  config.eval.fad_epochs = 3
+  assert fad.autoencoder_config(config).to_dict() != one.to_dict()

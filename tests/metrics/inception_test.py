@@ -1,0 +1,92 @@
+"""The Inception metrics: their libraries end to end on stand-in weights, and what is missing."""
+
+import types
+
+import numpy as np
+import pytest
+
+from configs import mnist
+from fsvae_jax.metrics import inception
+
+RNG = np.random.default_rng(0)
+TEST = RNG.integers(0, 256, (24, 32, 32, 1), dtype=np.uint8)
+
+
+@pytest.fixture
+def trained(tmp_path):
+  """As `Trained` looks from here: it generates its test set, a little darker at every seed."""
+  np.save(tmp_path / 'test.npy', TEST)
+  config = mnist.get_config()
+  config.data.cache_dir = str(tmp_path / 'cache')
+  config.eval.update(images=24, seeds=2)
+  return types.SimpleNamespace(
+    config=config,
+    model=types.SimpleNamespace(sample=True),
+    test_images=np.load(tmp_path / 'test.npy', mmap_mode='r'),
+    generate=lambda count, seed: (TEST[:count] / 127.5 - 1).astype(np.float32) * (1 - 0.2 * seed),
+  )
+
+
+def test_weights_that_cannot_be_had_say_what_to_fetch_and_where_to_put_it(tmp_path):
+  with pytest.raises(FileNotFoundError, match='(?s)fetch file:.*x.pt and put it into .*new'):
+    inception.find_weights(tmp_path / 'new', 'x.pt', f'file://{tmp_path}/nowhere/')
+  assert not list((tmp_path / 'new').iterdir())
+
+
+def test_weights_are_downloaded_once(tmp_path):
+  (tmp_path / 'x.pt').write_bytes(b'weights')
+  for _ in range(2):
+    path = inception.find_weights(tmp_path / 'new', 'x.pt', f'file://{tmp_path}/')
+    assert path.read_bytes() == b'weights'
+    (tmp_path / 'x.pt').unlink(missing_ok=True)
+
+
+def test_without_the_libraries_it_says_what_to_install(trained, monkeypatch):
+  monkeypatch.setitem(__import__('sys').modules, 'cleanfid', None)
+  result = inception.evaluate(trained)
+  assert not result.figures and 'fsvae_jax[inception]' in result.missing
+
+
+def stand_in_weights(folder):
+  """Small networks, and random full-size ones, in the two libraries' own formats."""
+  torch = pytest.importorskip('torch')
+  pytest.importorskip('cleanfid.inception_torchscript')
+  extractor = pytest.importorskip('torch_fidelity.feature_extractor_inceptionv3')
+
+  class Layers(torch.nn.Module):
+    def forward(self, x):
+      return torch.nn.functional.adaptive_avg_pool2d(x, (16, 128)).mean(1).flatten(1)
+
+  class Network(torch.nn.Module):
+    def __init__(self):
+      super().__init__()
+      self.layers = Layers()
+
+    def forward(self, x):
+      return self.layers(x)
+
+  folder.mkdir(parents=True)
+  torch.jit.script(Network()).save(str(folder / inception.CLEAN_FID[0]))
+  whole = extractor.FeatureExtractorInceptionV3
+
+  class Untrained(whole):
+    def load_state_dict(self, *_):
+      pass
+
+  weights = folder / inception.TORCH_FIDELITY[0]
+  torch.save({}, weights)
+  torch.manual_seed(0)
+  network = Untrained('any', ['2048'], feature_extractor_weights_path=str(weights))
+  torch.save(network.state_dict(), weights)
+
+
+def test_all_three_scores_come_out_of_the_libraries(trained, tmp_path):
+  stand_in_weights(tmp_path / 'weights')
+  trained.config.eval.inception = str(tmp_path / 'weights')
+  result = inception.evaluate(trained)
+  assert not result.missing and set(result.figures) == {'fid', 'kid', 'inception_score'}
+  fid = result.figures['fid']
+  assert fid.values[0] == pytest.approx(0, abs=1e-2) and fid.values[1] > 1
+  assert 'clean-fid' in fid.protocol and 'torch-fidelity' in result.figures['kid'].protocol
+  assert all(np.isfinite(f.values).all() for f in result.figures.values())
+  assert all(1 <= value for value in result.figures['inception_score'].values)
