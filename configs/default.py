@@ -64,7 +64,7 @@ def get_config():
   config.eval.seeds = 3  # of all draws: figures are means, with their standard deviation
   config.eval.images = 5000  # generated for Frechet distances and Inception scores
   config.eval.probe = 1000  # test images, and samples, whose spikes are counted and perturbed
-  config.eval.fad_epochs = 10  # of training for the autoencoder of FAD, once for each data set
+  config.eval.fad_epochs = 5  # of training for the autoencoder of FAD, once for each data set
   config.eval.fad_reference = ''  # folder with the authors' autoencoder and statistics
   config.eval.inception = ''  # folder with Inception weights; '' is data.cache_dir
   config.eval.twin = ''  # workdir of the conventional VAE to compare with; '' is <workdir>_ann

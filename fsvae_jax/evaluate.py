@@ -11,16 +11,8 @@ import jax
 import numpy as np
 
 from fsvae_jax import data, report, writer
-from fsvae_jax.metrics import fad, inception, reconstruction, robustness, spikes
+from fsvae_jax.metrics import METRICS, robustness
 from fsvae_jax.trained import Trained
-
-METRICS = {
-  'reconstruction': reconstruction.evaluate,
-  'fad': fad.evaluate,
-  'inception': inception.evaluate,
-  'spikes': spikes.evaluate,
-  'robustness': robustness.evaluate,
-}
 
 
 def evaluate(config, workdir, step=None):

@@ -126,13 +126,14 @@ def fidelity(trained, weights):
     torch_fidelity.calculate_metrics(
       input1=as_torch(data.quantize(trained.generate(count, seed))),
       input2=as_torch(test),
-      input2_cache_name=hashlib.sha256(test.filename.encode()).hexdigest()[:12],
+      input2_cache_name=hashlib.sha256(str(test.filename).encode()).hexdigest()[:12],
       cache_root=str(weights.parent),
       feature_extractor_weights_path=str(weights),
       isc=True,
       kid=True,
       kid_subset_size=min(1000, count, len(test)),
       cuda=torch.cuda.is_available(),
+      save_cpu_ram=True,  # no worker processes: forks of a process that runs JAX may hang
       verbose=False,
     )
     for seed in seeds

@@ -54,7 +54,7 @@ def _figures(trained, layers, seeds, pj):
     'reconstruct': f'spikes of {count} test images',
     'generate': f'spikes of {count} generated images',
   }
-  costs = 'uJ an image, synapses only, 45 nm figures'
+  costs = 'µJ an image, synapses only, 45 nm figures'
   figures = {}
   for path in operations.PATHS:
     sums = [
@@ -90,7 +90,7 @@ def _ann_figures(trained, pj):
   for path, networks in operations.PATHS.items():
     total = sum(operations.ann_twin(layer) for layer in layers if layer.network in networks)
     figures[f'energy_uj_{path}'] = Figure(
-      [1e-6 * pj[1] * total], 'uJ an image, synapses only, 45 nm figures'
+      [1e-6 * pj[1] * total], 'µJ an image, synapses only, 45 nm figures'
     )
   return figures
 

@@ -1,0 +1,11 @@
+"""Metrics by name, as `config.eval.metrics` names them: from a `Trained` to a `Result`."""
+
+from fsvae_jax.metrics import fad, inception, reconstruction, robustness, spikes
+
+METRICS = {
+  'reconstruction': reconstruction.evaluate,
+  'fad': fad.evaluate,
+  'inception': inception.evaluate,
+  'spikes': spikes.evaluate,
+  'robustness': robustness.evaluate,
+}

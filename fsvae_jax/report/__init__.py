@@ -1,0 +1,5 @@
+"""The report of a run, report.html: page.py writes it, charts.py draws, names.py has the words."""
+
+from fsvae_jax.report.page import write
+
+__all__ = ['write']
