@@ -66,24 +66,21 @@ def get_config():
   config.eval.probe = 1000  # test images, and samples, whose spikes are counted and perturbed
   config.eval.fad_epochs = 5  # of training for the autoencoder of FAD, once for each data set
   config.eval.fad_reference = ''  # folder with the authors' autoencoder and statistics
-  config.eval.inception = ''  # folder with Inception weights; '' is data.cache_dir
-  config.eval.twin = ''  # workdir of the conventional VAE to compare with; '' is <workdir>_ann
+  config.eval.inception = ''  # folder with Inception weights; '' is data.cache_dir/inception
+  config.eval.ann = ''  # workdir of the ANN VAE to compare with; '' is <workdir>_ann
   config.eval.ac_pj = 0.9  # energy of an accumulate, 32 bits, 45 nm (Horowitz, ISSCC 2014)
   config.eval.mac_pj = 4.6  # and of a multiply-accumulate
   return config.lock()
 
 
-def conventional(name):
-  """The conventional VAE's configuration for a data set of grey 32x32 images."""
-  config = get_config()
-  config.data.name = name
+def ann_vae(config, batches):
+  """`config` with the ANN VAE of the same shape instead, with the published baseline's recipe.
+
+  `batches` of an epoch: the weight of the KL divergence is one over it, as published.
+  """
+  sizes = {name: config.model[name] for name in ('image_size', 'channels', 'features')}
   with config.unlocked():
-    config.model = ConfigDict()
-    config.model.name = 'ann_vae'
-    config.model.image_size = 32
-    config.model.channels = 1
-    config.model.features = (32, 64, 128, 256)
-    config.model.latent_dim = 128
-    config.model.kl_weight = 1 / 240  # one over the batches of an epoch, as published
+    config.model = ConfigDict({'name': 'ann_vae', **sizes, 'latent_dim': config.model.latent_dim})
+    config.model.kl_weight = 1 / batches
   config.train.weight_decay = 1e-2
   return config

@@ -21,4 +21,6 @@ def get_config():
   config.train.test_every = 350
   config.train.checkpoint_every = 100
   config.test.batch_size = 45
+  config.eval.images = 1000
+  config.eval.fad_epochs = 50  # of 6 steps
   return config

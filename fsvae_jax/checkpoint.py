@@ -13,9 +13,9 @@ from orbax.checkpoint import v1 as ocp
 
 
 class Checkpoints:
-  """Numbered checkpoints; the newest `keep` stay."""
+  """Numbered checkpoints; the newest `keep` stay. Without `keep`, nothing there is changed."""
 
-  def __init__(self, workdir, keep):
+  def __init__(self, workdir, keep=None):
     self._directory = pathlib.Path(workdir).absolute() / 'checkpoints'
     self._keep = keep
     self._open()
@@ -24,7 +24,7 @@ class Checkpoints:
     self._checkpointer = ocp.training.Checkpointer(
       self._directory,
       preservation_policy=ocp.training.preservation_policies.LatestN(self._keep),
-      cleanup_tmp_directories=True,
+      cleanup_tmp_directories=self._keep is not None,
     )
 
   def save(self, step, state):
@@ -73,6 +73,9 @@ class Checkpoints:
     return [saved.step for saved in self._checkpointer.checkpoints]
 
   def _put_aside(self, step, error):
+    if self._keep is None:
+      logging.warning('checkpoint %s/%s cannot be read: %s', self._directory, step, error)
+      return
     self.close()
     path = self._directory / str(step)
     taken = len(list(self._directory.glob(f'{step}.unreadable*')))
@@ -105,27 +108,37 @@ def abstract(state):
   return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state)
 
 
-def claim(workdir, config):
-  """Keeps `config` (a dict) in `<workdir>/config.json`; one of another model may not be there.
+def check_same(workdir, config):
+  """Raises ValueError if `<workdir>/config.json` is of another model or data set than `config`.
 
-  Raises:
-    ValueError: naming the fields of `config['model']` that differ from the existing run's.
+  It names the fields that differ.
   """
   path = pathlib.Path(workdir) / 'config.json'
+  if not path.exists():
+    return
+  old, new = (_identity(c) for c in (json.loads(path.read_text()), json.loads(json.dumps(config))))
+  differing = [
+    f'{field}: {old.get(field)} there, {new.get(field)} now'
+    for field in sorted(old | new)
+    if old.get(field) != new.get(field)
+  ]
+  if differing:
+    raise ValueError(
+      f'{workdir} holds a run of another model; take another --workdir, or these fields as '
+      'they were:\n  ' + '\n  '.join(differing)
+    )
+
+
+def _identity(config):
+  fields = {f'model.{field}': value for field, value in config['model'].items()}
+  return fields | {'data.name': config['data']['name']}
+
+
+def claim(workdir, config):
+  """Keeps `config` (a dict) in `<workdir>/config.json`, after `check_same`."""
+  check_same(workdir, config)
+  path = pathlib.Path(workdir) / 'config.json'
   new = json.loads(json.dumps(config))
-  if path.exists():
-    old = json.loads(path.read_text())
-    fields = sorted(old['model'].keys() | new['model'].keys())
-    differing = [
-      f'model.{field}: {old["model"].get(field)} there, {new["model"].get(field)} now'
-      for field in fields
-      if old['model'].get(field) != new['model'].get(field)
-    ]
-    if differing:
-      raise ValueError(
-        f'{workdir} holds a run of another model; take another --workdir, or these fields as '
-        'they were:\n  ' + '\n  '.join(differing)
-      )
   path.parent.mkdir(parents=True, exist_ok=True)
   partial = path.with_suffix(f'.{os.getpid()}.partial')
   partial.write_text(json.dumps(new, indent=2) + '\n')

@@ -15,11 +15,23 @@ from fsvae_jax.metrics import METRICS, robustness
 from fsvae_jax.trained import Trained
 
 
+def check(config):
+  """Raises ValueError for an `eval` section that cannot be used, naming what is wrong."""
+  unknown = set(config.eval.metrics) - set(METRICS)
+  if unknown:
+    known = ', '.join(METRICS)
+    raise ValueError(f'unknown eval.metrics {", ".join(sorted(unknown))}; known: {known}')
+  for field in ('seeds', 'images', 'probe', 'fad_epochs'):
+    if config.eval[field] < 1:
+      raise ValueError(f'eval.{field} is {config.eval[field]}; it must be at least 1')
+
+
 def evaluate(config, workdir, step=None):
   """Computes `config.eval.metrics` of a checkpoint; writes eval.json and report.html in `workdir`.
 
   Every figure is {'mean', 'std', 'seeds', 'protocol'}: over `eval.seeds` seeds of all draws. What
-  is finished is in eval.json at once, whatever happens to the metrics after it.
+  is finished is in eval.json at once, whatever happens to the metrics after it; figures that are
+  there already, of the same checkpoint on the same machine, stay unless they are computed anew.
 
   Returns:
     The contents of eval.json.
@@ -27,43 +39,44 @@ def evaluate(config, workdir, step=None):
   Raises:
     ValueError, FileNotFoundError: for an unknown metric or a checkpoint that is not there.
   """
-  unknown = set(config.eval.metrics) - set(METRICS)
-  if unknown or config.eval.seeds < 1:
-    raise ValueError(
-      f'unknown eval.metrics {", ".join(sorted(unknown))}; known: {", ".join(METRICS)}'
-      if unknown
-      else f'eval.seeds is {config.eval.seeds}; it must be at least 1'
-    )
+  check(config)
   workdir = pathlib.Path(workdir)
   trained = Trained(config, workdir, step)
-  told = {'run': about(trained), 'seconds': {}, 'missing': {}, 'details': {}}
+  results = {'run': about(trained), 'seconds': {}, 'missing': {}, 'details': {}}
+  earlier = read(workdir / 'eval.json')
+  results = earlier if earlier.get('run') == results['run'] else results
   for name in config.eval.metrics:
     begin = time.perf_counter()
     result = METRICS[name](trained)
-    told |= {figure: value.summary() for figure, value in result.figures.items()}
-    told['seconds'][name] = round(time.perf_counter() - begin, 1)
-    told['details'] |= {name: result.details} if result.details else {}
-    told['missing'] |= {name: result.missing} if result.missing else {}
-    save(workdir / 'eval.json', told)
-    say(name, result)
-  told['twin'] = twin(config, workdir)
-  save(workdir / 'eval.json', told)
+    results |= {figure: value.summary() for figure, value in result.figures.items()}
+    results['seconds'][name] = round(time.perf_counter() - begin, 1)
+    results['details'][name], results['missing'][name] = result.details, result.missing
+    save(workdir / 'eval.json', results)
+    say(result)
+  results['ann'] = figures_of_ann(config, workdir, results)
+  save(workdir / 'eval.json', results)
+  say_ann(config, results)
   shown = pictures(trained)
   if jax.process_index() == 0:
-    report.write(workdir, told, config.to_dict(), writer.read_metrics(workdir), *shown)
+    report.write(workdir, results, config.to_dict(), writer.read_metrics(workdir), *shown)
     print(f'figures are in {workdir}/eval.json, the report is {workdir}/report.html')
-  return told
+  return results
 
 
-def save(path, told):
+def read(path):
+  """The contents of a JSON file; {} if it is not there."""
+  return json.loads(path.read_text()) if path.is_file() else {}
+
+
+def save(path, results):
   """Writes JSON; the file is whole at any moment."""
   if jax.process_index() == 0:
     partial = path.with_suffix('.partial')
-    partial.write_text(json.dumps(told, indent=1) + '\n')
+    partial.write_text(json.dumps(results, indent=1) + '\n')
     partial.replace(path)
 
 
-def say(name, result):
+def say(result):
   """Prints a metric's figures."""
   if jax.process_index() != 0:
     return
@@ -72,13 +85,23 @@ def say(name, result):
     spread = '' if s['std'] is None else f' +- {s["std"]:.2g} ({s["seeds"]} seeds)'
     print(f'{figure:32s} {s["mean"]:.4g}{spread}', flush=True)
   if result.missing:
-    print(f'{name} not computed: {result.missing}', flush=True)
+    print(f'not computed: {result.missing}', flush=True)
+
+
+def say_ann(config, results):
+  """Prints the ANN VAE's distance beside the model's."""
+  if config.model.name != 'fsvae' or 'fad' not in results or jax.process_index() != 0:
+    return
+  if 'fad' in results['ann']:
+    print(f'{"fad of the ANN VAE":32s} {results["ann"]["fad"]["mean"]:.4g}')
+  else:
+    print('no ANN VAE to compare with: configs/mnist_ann.py shows how to train one; see eval.ann')
 
 
 def about(trained):
   """What was evaluated, with which versions, on what."""
   device = jax.devices()[0]
-  versions = ('fsvae_jax', 'jax', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
+  versions = ('jax', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
   return {
     'model': trained.config.model.name,
     'data': trained.config.data.name,
@@ -93,14 +116,17 @@ def about(trained):
   }
 
 
-def twin(config, workdir):
-  """Figures of the conventional VAE's evaluation, `eval.twin` or `<workdir>_ann`; {} if none is."""
-  folder = pathlib.Path(config.eval.twin or f'{workdir}_ann')
-  if config.model.name != 'fsvae' or not (folder / 'eval.json').is_file():
+def figures_of_ann(config, workdir, results):
+  """Figures of the ANN VAE in `eval.ann`, or `<workdir>_ann`, that were taken in the same way."""
+  if config.model.name != 'fsvae':
     return {}
-  told = json.loads((folder / 'eval.json').read_text())
+  theirs = read(pathlib.Path(config.eval.ann or f'{workdir}_ann') / 'eval.json')
+  if theirs.get('run', {}).get('data') != results['run']['data']:
+    return {}
   return {
-    name: value for name, value in told.items() if isinstance(value, dict) and 'mean' in value
+    name: value
+    for name, value in theirs.items()
+    if 'protocol' in value and value['protocol'] == results.get(name, {}).get('protocol')
   }
 
 
@@ -111,7 +137,7 @@ def pictures(trained, count=16):
   made = {'reconstructions': writer.grid(np.concatenate([images, again]), len(images))}
   if trained.model.sample is not None:
     made['samples'] = writer.grid(np.asarray(data.quantize(trained.generate(64))), 8)
-    latents = trained.encode(images[:8])
+    latents = trained.encode(images[: 8 if len(images) >= 8 else len(images) // 2 * 2])
     steps, rng = 8, np.random.default_rng(trained.config.seed)
     if trained.model.record is None:
       path = lambda a, b: np.stack([a + s * (b - a) for s in np.linspace(0, 1, steps)])

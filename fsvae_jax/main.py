@@ -37,6 +37,7 @@ def main(_):
   if _MODE.value == 'eval':
     evaluate.evaluate(config, workdir, _STEP.value)
   elif _MODE.value == 'train':
+    evaluate.check(config)
     finished, _ = train.train_and_evaluate(config, workdir)
     if finished:
       evaluate.evaluate(config, workdir)

@@ -53,7 +53,8 @@ class TestSet:
     def rates(variables, images_BHWC, key):
       image_BHWC = data.normalize(images_BHWC)
       latent = model.encode(variables, image_BHWC, key)
-      return jax.tree.map(jnp.mean, model.record('rates', variables, latent, image_BHWC))
+      records = model.record('rates', variables, latent, image_BHWC)
+      return {name: jnp.mean(x) for name, x in records.items() if name != 'latent/history'}
 
     def reconstruct(variables, images_BHWC, key):
       return data.quantize(model.reconstruct(variables, data.normalize(images_BHWC), key))

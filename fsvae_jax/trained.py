@@ -1,5 +1,6 @@
 """A trained model: restored from a checkpoint, run over whole data sets in batches."""
 
+import contextlib
 import functools
 import pathlib
 
@@ -30,6 +31,7 @@ class Trained:
     self._jit = functools.lru_cache(None)(
       functools.partial(jax.jit, out_shardings=sharding.replicated(self._mesh))
     )
+    self._generated = {}
     model = self.model
     self._encode = lambda v, key, images: model.encode(v, data.normalize(images), key)
     self._decode = lambda v, key, latents: model.decode(v, latents)
@@ -41,16 +43,14 @@ class Trained:
       raise FileNotFoundError(
         f'{self.workdir} has no checkpoints: train there first, or name another --workdir'
       )
+    checkpoint.check_same(self.workdir, self.config.to_dict())
     optimizer = states.make_optimizer(self.config.train, total_steps=1)
     whole = sharding.replicated(self._mesh)
     create = lambda key: states.create(self.model.init(key), optimizer, self.config.train.ema_decay)
     like = jax.eval_shape(create, jax.random.key(0))
     like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole), like)
-    checkpoints = checkpoint.Checkpoints(self.workdir, self.config.train.keep)
-    try:
+    with contextlib.closing(checkpoint.Checkpoints(self.workdir)) as checkpoints:
       state = checkpoints.restore(like, step)
-    finally:
-      checkpoints.close()
     if state is None:
       raise FileNotFoundError(f'{self.workdir}/checkpoints is empty: train there first')
     return state
@@ -105,11 +105,14 @@ class Trained:
     return self.over(self._reconstruct, images, seed=seed)
 
   def generate(self, count, seed=0):
-    """Images [count, H, W, C] in [-1, 1] of the prior.
+    """Images [count, H, W, C] in [-1, 1] of the prior; kept, since several metrics want them.
 
     Raises:
       ValueError: for a model that does not generate.
     """
     if self.model.sample is None:
       raise ValueError(f'a model of the name {self.config.model.name!r} does not generate images')
-    return self.over(self._generate, np.arange(count), seed=seed)
+    if (count, seed) not in self._generated:
+      made = self.over(self._generate, np.arange(count), seed=seed)
+      self._generated[count, seed] = made
+    return self._generated[count, seed]

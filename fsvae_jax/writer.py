@@ -83,6 +83,8 @@ def save_images(folder, columns, **arrays):
   np.savez_compressed(folder / 'images.npz', **arrays)
   for name, images in arrays.items():
     (folder / name).mkdir(exist_ok=True)
+    for earlier in (folder / name).glob('*.png'):
+      earlier.unlink()
     for i, image in enumerate(images):
       (folder / name / f'{i:05d}.png').write_bytes(png(image))
   shown = min(len(images), 8 * columns) // columns * columns or len(images)

@@ -34,3 +34,25 @@ def distance(a: Gaussian, b: Gaussian):
   products = np.maximum(np.linalg.eigvalsh(root @ b.covariance @ root), 0)
   traces = np.trace(a.covariance) + np.trace(b.covariance)
   return float(np.sum((a.mean - b.mean) ** 2) + traces - 2 * np.sqrt(products).sum())
+
+
+def save(path, statistics: Gaussian):
+  """Writes an .npz with `mu` and `sigma`, the names that others use; whole or not at all."""
+  path.parent.mkdir(parents=True, exist_ok=True)
+  partial = path.with_suffix('.partial.npz')
+  np.savez(partial, mu=statistics.mean, sigma=statistics.covariance)
+  partial.replace(path)
+
+
+def load(path):
+  """The Gaussian of an .npz with `mu` and `sigma`.
+
+  Raises:
+    ValueError, FileNotFoundError: naming the file.
+  """
+  if not path.is_file():
+    raise FileNotFoundError(f'no statistics at {path}')
+  with np.load(path) as arrays:
+    if not {'mu', 'sigma'} <= set(arrays):
+      raise ValueError(f'{path} has {", ".join(arrays)}; expected mu and sigma')
+    return Gaussian(arrays['mu'].astype(float), arrays['sigma'].astype(float))

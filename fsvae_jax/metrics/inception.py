@@ -5,8 +5,8 @@ or downloaded into it once. What cannot be had is said; the other metrics go on.
 """
 
 import hashlib
+import http.client
 import pathlib
-import urllib.error
 import urllib.request
 
 import numpy as np
@@ -37,9 +37,8 @@ def evaluate(trained):
       {},
       missing=f'fid, kid, inception_score: {error}; pip install "fsvae_jax[inception]"',
     )
-  config = trained.config
-  cache = pathlib.Path(config.data.cache_dir).expanduser()
-  folder = pathlib.Path(config.eval.inception).expanduser() if config.eval.inception else cache
+  named = trained.config.eval.inception
+  folder = pathlib.Path(named).expanduser() if named else cache(trained)
   figures, missing = {}, []
   for measure, weights in ((clean_fid, CLEAN_FID), (fidelity, TORCH_FIDELITY)):
     try:
@@ -66,7 +65,7 @@ def find_weights(folder, name, address):
     with urllib.request.urlopen(address + name, timeout=30) as response:
       partial.write_bytes(response.read())
     return partial.rename(path)
-  except (OSError, urllib.error.URLError) as error:
+  except (OSError, http.client.HTTPException) as error:
     partial.unlink(missing_ok=True)
     raise FileNotFoundError(
       f'{name} could not be downloaded ({error}): fetch {address}{name} and put it into {folder}, '
@@ -103,16 +102,23 @@ def clean_fid(trained, weights):
 
 
 def test_statistics(trained, weights, features):
-  """The test set's Gaussian, kept beside the weights."""
-  stat = weights.stat()
-  recipe = f'{trained.test_images.filename}|{stat.st_size}|{stat.st_mtime_ns}'
-  digest = hashlib.sha256(recipe.encode()).hexdigest()[:12]
-  path = weights.parent / f'{trained.config.data.name}-fid-{digest}.npz'
+  """The test set's Gaussian for these weights, kept in `data.cache_dir`."""
+  path = cache(trained) / f'{cache_name(trained, weights)}.npz'
   if not path.exists():
-    gaussian = frechet.gaussian(features(trained.test_images))
-    np.savez(path, mu=gaussian.mean, sigma=gaussian.covariance)
-  with np.load(path) as arrays:
-    return frechet.Gaussian(arrays['mu'], arrays['sigma'])
+    frechet.save(path, frechet.gaussian(features(trained.test_images)))
+  return frechet.load(path)
+
+
+def cache(trained):
+  """The folder of what is kept between evaluations."""
+  return pathlib.Path(trained.config.data.cache_dir).expanduser() / 'inception'
+
+
+def cache_name(trained, weights):
+  """A name that changes with the test set and with the weights."""
+  stat, images = weights.stat(), pathlib.Path(trained.test_images.filename).name
+  recipe = f'{images}|{weights.name}|{stat.st_size}|{stat.st_mtime_ns}'
+  return f'{trained.config.data.name}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}'
 
 
 def fidelity(trained, weights):
@@ -120,30 +126,30 @@ def fidelity(trained, weights):
   import torch
   import torch_fidelity
 
-  count, seeds = trained.config.eval.images, range(trained.config.eval.seeds)
-  test = trained.test_images
+  count, test = trained.config.eval.images, as_torch(trained.test_images)
+  subset = min(1000, count, len(test))
   scores = [
     torch_fidelity.calculate_metrics(
-      input1=as_torch(data.quantize(trained.generate(count, seed))),
-      input2=as_torch(test),
-      input2_cache_name=hashlib.sha256(str(test.filename).encode()).hexdigest()[:12],
-      cache_root=str(weights.parent),
+      input1=as_torch(np.asarray(data.quantize(trained.generate(count, seed)))),
+      input2=test,
+      input2_cache_name=cache_name(trained, weights),
+      cache_root=str(cache(trained)),
       feature_extractor_weights_path=str(weights),
       isc=True,
       kid=True,
-      kid_subset_size=min(1000, count, len(test)),
+      kid_subset_size=subset,
       cuda=torch.cuda.is_available(),
       save_cpu_ram=True,  # no worker processes: forks of a process that runs JAX may hang
       verbose=False,
     )
-    for seed in seeds
+    for seed in range(trained.config.eval.seeds)
   ]
   of = f'torch-fidelity, {count} generated images'
   isc = [s['inception_score_mean'] for s in scores]
   kid = [s['kernel_inception_distance_mean'] for s in scores]
   return {
-    'inception_score': Figure(isc, f'{of}, the standard score, not the published one'),
-    'kid': Figure(kid, f'{of} against the test set, mean over 100 subsets'),
+    'inception_score': Figure(isc, f'{of}, 10 splits: the standard score, not the published one'),
+    'kid': Figure(kid, f'{of} against the test set, mean over 100 subsets of {subset}'),
   }
 
 

@@ -1,17 +1,19 @@
 """Spikes, synaptic operations and energy of the FSVAE, layer by layer and for one image.
 
-A spike costs one accumulation for each of the neuron's targets; the image, which is no spikes,
-costs a multiplication with accumulation for each, and is constant, so that its layer is counted
-once, not at every step. Sampling is counted as it is done, one evaluation a step. tdBN is part of
-the weights after training. A transposed convolution's neuron has 9 targets a channel.
+A spike costs one accumulation, a synaptic operation (SOP), for each of the neuron's targets. The
+image is no spikes and costs a multiplication with accumulation for each; it is constant, so that
+its layer is counted once, not at every step. Sampling is counted as it is done, one evaluation a
+step. tdBN is part of the weights after training. A transposed convolution's neuron has 9 targets a
+channel. The ANN is the conventional VAE of the same shape.
 
 Rules of counting:
   events     Targets that exist: a kernel's taps beyond the border are nobody's. The default.
   nominal    Kernels count whole, borders too, as counters of FLOPs do.
   reference  Those of the authors' published table (arXiv 2110.00375, table 2), quirks and all:
              transposed convolutions count stride^2 = 4 times, the image at every step, the
-             posterior T (T + 1) / 2 + T times (a prefix a step), biases and leaks are additions, a
-             leak of a neuron that did not fire is a multiplication; the sum is of a batch of 250.
+             posterior T (T + 1) / 2 times (prefixes), biases and leaks are additions, a leak of a
+             neuron that did not fire is a multiplication; the sum is of a batch of 250. (For CelebA
+             the authors' counter took pixels for spikes; that is not repeated here.)
 """
 
 import math
@@ -138,8 +140,8 @@ def _input_rates(layer, rates):
   return np.concatenate(sources)
 
 
-def ann_twin(layer, rule='events'):
-  """Multiply-accumulates of the same layer in the conventional VAE, or 0 if it has none.
+def ann_count(layer, rule='events'):
+  """Multiply-accumulates of the same layer in the ANN VAE, or 0 if it has none.
 
   It has no posterior and prior networks, and two heads, for mean and variance.
   """
@@ -155,7 +157,7 @@ def reference_table(all_layers, rates, timesteps, batch=250):
   for layer in all_layers:
     runs = timesteps
     if layer.network == 'posterior':
-      runs = timesteps * (timesteps + 1) // 2 + timesteps
+      runs = timesteps * (timesteps + 1) // 2  # prefixes of 1 to T - 1 steps, and all T at once
     counted = count(layer, rates, 1, 'reference')
     outputs = math.prod(layer.outputs)
     additions += runs * (counted.accumulates + counted.multiply_accumulates)
@@ -168,7 +170,7 @@ def reference_table(all_layers, rates, timesteps, batch=250):
 
 
 def break_even(total, pj):
-  """The rate by targets at which spikes cost what the conventional network does; of `totals`."""
+  """The `sop_rate` at which spikes cost what the ANN does; `total` is of `totals`."""
   most_uj = 1e-6 * pj[0] * total['most_accumulates']  # if every neuron fired at every step
   return (total['ann_energy_uj'] - 1e-6 * pj[1] * total['multiply_accumulates']) / most_uj
 
@@ -182,7 +184,7 @@ def path_table(all_layers, path, rates, timesteps, pj, rule='events'):
     counted = count(layer, rates, timesteps, rule)
     row = {'layer': layer.name, **counted._asdict(), 'energy_uj': counted.energy_uj(pj)}
     row['most_accumulates'] = timesteps * fan_outs(layer, rule) if layer.sources else 0.0
-    row['ann_multiply_accumulates'] = ann_twin(layer, rule)
+    row['ann_multiply_accumulates'] = ann_count(layer, rule)
     row['ann_energy_uj'] = 1e-6 * pj[1] * row['ann_multiply_accumulates']
     if layer.name in rates:
       own = np.asarray(rates[layer.name])
@@ -199,7 +201,8 @@ def path_table(all_layers, path, rates, timesteps, pj, rule='events'):
 def totals(rows):
   """Sums of a table's columns, and mean firing rates.
 
-  `firing_rate` is the neurons'; `rate_by_targets` weighs each by its targets, as energy does.
+  `firing_rate` is the neurons'; `sop_rate` weighs each by its targets: synaptic operations over
+  those of neurons that fire at every step.
   """
   columns = (
     'accumulates most_accumulates multiply_accumulates neuron_updates energy_uj '
@@ -210,5 +213,5 @@ def totals(rows):
   rates = [row['firing_rate'] for row in rows if 'firing_rate' in row]
   return summed | {
     'firing_rate': float(np.average(rates, weights=weights)),
-    'rate_by_targets': summed['accumulates'] / summed['most_accumulates'],
+    'sop_rate': summed['accumulates'] / summed['most_accumulates'],
   }

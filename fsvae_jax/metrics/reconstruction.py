@@ -6,6 +6,8 @@ import numpy as np
 from fsvae_jax import data
 from fsvae_jax.metrics.result import Figure, Result
 
+WINDOW = 11  # of SSIM, pixels a side
+
 
 def evaluate(trained):
   """`reconstruction_mse`, `psnr`, `ssim` of all test images, one latent sample each."""
@@ -13,14 +15,16 @@ def evaluate(trained):
   seeds = range(trained.config.eval.seeds)
   scores_SN3 = [scores(data.normalize(images), trained.reconstruct(images, s)) for s in seeds]
   mse, psnr, ssim = np.mean(scores_SN3, axis=1).T.tolist()
+  small = trained.config.model.image_size < WINDOW
   of = f'mean over {len(images)} test images, one sample of the latent each'
-  return Result(
-    {
-      'reconstruction_mse': Figure(mse, f'squared error, images in [-1, 1], {of}'),
-      'psnr': Figure(psnr, f'dB, dm_pix.psnr of each image in [0, 1], {of}'),
-      'ssim': Figure(ssim, f'dm_pix.ssim of each image in [0, 1], 11x11 Gaussian windows, {of}'),
-    }
-  )
+  figures = {
+    'reconstruction_mse': Figure(mse, f'squared error, images in [-1, 1], {of}'),
+    'psnr': Figure(psnr, f'dB, dm_pix.psnr of each image in [0, 1], {of}'),
+    'ssim': Figure(ssim, f'dm_pix.ssim of each image in [0, 1], 11x11 Gaussian windows, {of}'),
+  }
+  if small:
+    del figures['ssim']
+  return Result(figures, missing='ssim: images are smaller than its windows' if small else '')
 
 
 def scores(image_NHWC, again_NHWC, rows=500):

@@ -48,12 +48,12 @@ def evaluate(trained):
   images = trained.test_images[: probe_count(trained)]
   per_seed = [curves(trained, images, seed) for seed in range(trained.config.eval.seeds)]
   mean = {
-    name: {level: float(np.mean([s[name][level] for s in per_seed])) for level in per_seed[0][name]}
-    for name in per_seed[0]
+    name: [[level, np.mean([s[name][level] for s in per_seed]).item()] for level in levels]
+    for name, levels in per_seed[0].items()
   }
   of = f'reconstruction_mse of the first {len(images)} test images'
   figure = lambda name, level, what: Figure([s[name][level] for s in per_seed], f'{of}, {what}')
-  half = max(1, trained.config.model.timesteps // 2)
+  half = max(1, round(trained.config.model.timesteps / 2))
   figures = {
     'mse_unperturbed': figure('dropout', 0.0, 'nothing changed'),
     'mse_dropout_10': figure('dropout', 0.1, '10 % of the latent spikes lost'),
@@ -82,5 +82,5 @@ def curves(trained, images, seed):
 
 
 def early_stops(timesteps):
-  """Numbers of steps after which to look: eight at most, all of them among them."""
+  """Numbers of steps after which to look: eight at most, half and all of them among them."""
   return sorted({max(1, round(timesteps * i / 8)) for i in range(1, 9)})

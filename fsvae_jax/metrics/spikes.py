@@ -1,126 +1,99 @@
 """How often neurons fire, and what that costs: the counts of operations.py on real spikes."""
 
+import jax
 import numpy as np
 
 from fsvae_jax import data
 from fsvae_jax.metrics import operations
 from fsvae_jax.metrics.result import Figure, Result
 
-RULES = ('events', 'nominal')
+COST = 'µJ an image, synapses only, 45 nm figures'
 
 
 def evaluate(trained):
-  """Firing rates, energies and their tables; for a conventional network its energy alone."""
+  """Firing rates, energies and their tables; of an ANN its energy alone."""
   c, pj = trained.config.model, (trained.config.eval.ac_pj, trained.config.eval.mac_pj)
   if trained.model.record is None:
-    return Result(_ann_figures(trained, pj))
+    return Result(_ann_figures(c, pj))
   layers = operations.layers(c.image_size, c.channels, c.features, c.latent_dim, c.draws)
-  seeds = [rates(trained, seed) for seed in range(trained.config.eval.seeds)]
-  pooled = {
-    path: {name: np.mean([s[path][name] for s in seeds], axis=0) for name in seeds[0][path]}
-    for path in operations.PATHS
-  }
-  tables = {
-    path: operations.path_table(layers, path, pooled[path], c.timesteps, pj)
-    for path in operations.PATHS
-  }
+  rates = firing_rates(trained)
+
+  def table(path, rates, rule='events'):
+    return operations.path_table(layers, path, rates[path], c.timesteps, pj, rule)
+
+  pooled = jax.tree.map(lambda *of_seeds: np.mean(of_seeds, axis=0), *rates)
+  tables = {path: table(path, pooled) for path in operations.PATHS}
+  nominal = {path: operations.totals(table(path, pooled, 'nominal')) for path in operations.PATHS}
+  table_2 = operations.reference_table(layers, pooled['reconstruct'], c.timesteps)
   details = {
     'layers': tables,
-    'totals': {
-      rule: {
-        path: operations.totals(
-          operations.path_table(layers, path, pooled[path], c.timesteps, pj, rule)
-        )
-        for path in operations.PATHS
-      }
-      for rule in RULES
-    },
-    'reference_table': dict(
-      zip(
-        ('additions', 'multiplications'),
-        operations.reference_table(layers, pooled['reconstruct'], c.timesteps),
-        strict=True,
-      )
-    ),
+    'totals': {path: operations.totals(rows) for path, rows in tables.items()},
+    'totals_nominal': nominal,
+    'reference_table': dict(zip(('additions', 'multiplications'), table_2, strict=True)),
     'latent_rates': pooled['reconstruct']['latent/z'].tolist(),
     'pj': {'accumulate': pj[0], 'multiply_accumulate': pj[1]},
   }
-  return Result(_figures(trained, layers, seeds, pj), details)
-
-
-def _figures(trained, layers, seeds, pj):
-  count, timesteps = probe_count(trained), trained.config.model.timesteps
-  of = {
-    'reconstruct': f'spikes of {count} test images',
-    'generate': f'spikes of {count} generated images',
-  }
-  costs = 'µJ an image, synapses only, 45 nm figures'
   figures = {}
-  for path in operations.PATHS:
-    sums = [
-      operations.totals(operations.path_table(layers, path, s[path], timesteps, pj)) for s in seeds
-    ]
-    what = {
-      f'firing_rate_{path}': ('firing_rate', f'spikes a neuron and step, {of[path]}'),
-      f'rate_by_targets_{path}': ('rate_by_targets', f'each neuron by its targets, {of[path]}'),
-      f'energy_uj_{path}': ('energy_uj', f'{costs}, {of[path]}'),
+  for path, images in (('reconstruct', 'test'), ('generate', 'generated')):
+    of = f'spikes of {probe_count(trained)} {images} images'
+    sums = [operations.totals(table(path, of_seed)) for of_seed in rates]
+    rate = 'firing_rate' if path == 'reconstruct' else 'firing_rate_generate'
+    figures |= {
+      rate: Figure([s['firing_rate'] for s in sums], f'a neuron and step, {of}'),
+      f'sop_rate_{path}': Figure(
+        [s['sop_rate'] for s in sums], f'synaptic operations over the most possible, {of}'
+      ),
+      f'energy_uj_{path}': Figure([s['energy_uj'] for s in sums], f'{COST}, {of}'),
+      f'energy_uj_{path}_ann': Figure([sums[0]['ann_energy_uj']], f'{COST}, VAE of the same shape'),
+      f'break_even_rate_{path}': Figure(
+        [operations.break_even(sums[0], pj)], 'SOP rate at which spikes cost what the ANN does'
+      ),
     }
-    for name, (column, protocol) in what.items():
-      figures[name] = Figure([s[column] for s in sums], protocol)
-    twin = f'{costs}: the conventional VAE of the same shape'
-    figures[f'energy_uj_{path}_ann'] = Figure([sums[0]['ann_energy_uj']], twin)
-    figures[f'break_even_rate_{path}'] = Figure(
-      [operations.break_even(sums[0], pj)], 'rate by targets at which spikes cost what the ANN does'
-    )
-  figures = {'firing_rate': figures.pop('firing_rate_reconstruct'), **figures}
-  used = np.array([s['reconstruct']['latent/z'] for s in seeds])
-  figures['latent_never_fires'] = Figure(
-    np.mean(used == 0, axis=1).tolist(), f'share of the latent channels, {of["reconstruct"]}'
-  )
-  figures['latent_always_fires'] = Figure(
-    np.mean(used == 1, axis=1).tolist(), f'share of the latent channels, {of["reconstruct"]}'
-  )
-  return figures
+  used = np.array([of_seed['reconstruct']['latent/z'] for of_seed in rates])
+  share = f'share of the latent channels, spikes of {probe_count(trained)} test images'
+  figures['latent_never_fires'] = Figure(np.mean(used == 0, axis=1).tolist(), share)
+  figures['latent_always_fires'] = Figure(np.mean(used == 1, axis=1).tolist(), share)
+  return Result(figures, details)
 
 
-def _ann_figures(trained, pj):
-  c = trained.config.model
+def _ann_figures(c, pj):
   layers = operations.layers(c.image_size, c.channels, c.features, c.latent_dim, draws=1)
   figures = {}
   for path, networks in operations.PATHS.items():
-    total = sum(operations.ann_twin(layer) for layer in layers if layer.network in networks)
-    figures[f'energy_uj_{path}'] = Figure(
-      [1e-6 * pj[1] * total], 'µJ an image, synapses only, 45 nm figures'
-    )
+    total = sum(operations.ann_count(layer) for layer in layers if layer.network in networks)
+    figures[f'energy_uj_{path}'] = Figure([1e-6 * pj[1] * total], COST)
   return figures
 
 
 def probe_count(trained):
-  """How many images are probed: `eval.probe`, but whole batches, and no more than there are."""
-  size, wanted = trained.config.test.batch_size, trained.config.eval.probe
-  return max(1, min(wanted, len(trained.test_images)) // size) * size
+  """How many images are probed: at most `eval.probe`, and such that no batch is filled up."""
+  size, devices = trained.config.test.batch_size, jax.device_count()
+  count = min(trained.config.eval.probe, len(trained.test_images))
+  return count // size * size or count // devices * devices or count
 
 
-def rates(trained, seed):
-  """{'reconstruct' | 'generate': {record: spikes a neuron and step}}, means over probed images."""
+def firing_rates(trained):
+  """[{'reconstruct' | 'generate': {record: spikes a neuron and step}}], one of each seed."""
   model, count = trained.model, probe_count(trained)
 
   def reconstruct(variables, key, images):
     image_BHWC = data.normalize(images)
     latent = model.encode(variables, image_BHWC, key)
-    return _as_rows(model.record('rates', variables, latent, image_BHWC))
+    return as_rows(model.record('rates', variables, latent, image_BHWC))
 
   def generate(variables, key, rows):
-    return _as_rows(model.record('rates', variables, model.sample(variables, key, len(rows))))
+    return as_rows(model.record('rates', variables, model.sample(variables, key, len(rows))))
 
-  inputs = {reconstruct: trained.test_images[:count], generate: np.arange(count)}
-  return {
-    function.__name__: {
-      name: values.mean(0) for name, values in trained.over(function, rows, seed=seed).items()
+  def as_rows(records):  # one row a batch
+    return {name: values[None] for name, values in records.items()}
+
+  def mean(function, rows, seed):
+    return jax.tree.map(lambda x: x.mean(0), trained.over(function, rows, seed=seed))
+
+  return [
+    {
+      'reconstruct': mean(reconstruct, trained.test_images[:count], seed),
+      'generate': mean(generate, np.arange(count), seed),
     }
-    for function, rows in inputs.items()
-  }
-
-
-def _as_rows(records):
-  return {name: values[None] for name, values in records.items()}
+    for seed in range(trained.config.eval.seeds)
+  ]

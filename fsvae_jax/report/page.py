@@ -11,28 +11,28 @@ from fsvae_jax.report import charts
 from fsvae_jax.report.names import CAPTIONS, LABELS, PUBLISHED, PUBLISHED_NAMES
 
 
-def write(workdir, told, config, metrics, pictures, rasters):
+def write(workdir, results, config, metrics, pictures, rasters):
   """Writes `<workdir>/report.html`.
 
   Args:
     workdir: path of the run.
-    told: the contents of eval.json.
+    results: the contents of eval.json.
     config: dict, the run's configuration.
     metrics: rows of metrics.jsonl.
     pictures: {name: bytes of a PNG}.
     rasters: {layer: [T, neurons] spikes of one test image}; {} for a model without spikes.
   """
-  run = told['run']
-  parts = [heading(run, told), cards(told), figures_table(told)]
+  run = results['run']
+  parts = [heading(run, results), cards(results), figures_table(results)]
   parts += [pictures_section(pictures), training_section(metrics, config)]
-  details = told['details']
+  details = results['details']
   if rasters:
     parts.append(spikes_section(rasters))
-  if 'spikes' in details:
+  if details.get('spikes'):
     parts.append(energy_section(details['spikes']))
-  if 'robustness' in details:
+  if details.get('robustness'):
     parts.append(robustness_section(details['robustness']['curves']))
-  parts.append(run_section(run, told, config, metrics))
+  parts.append(run_section(run, results, config, metrics))
   style = importlib.resources.files(__package__).joinpath('style.css').read_text()
   title = f'{run["model"]} on {run["data"]}'
   page = (
@@ -45,10 +45,12 @@ def write(workdir, told, config, metrics, pictures, rasters):
   partial.replace(workdir / 'report.html')
 
 
-def heading(run, told):
+def heading(run, results):
   """What this is."""
   missing = ''.join(
-    f'<p class="quiet">Not computed: {escape(text)}.</p>' for text in told['missing'].values()
+    f'<p class="quiet">Not computed: {escape(text)}.</p>'
+    for text in results['missing'].values()
+    if text
   )
   return (
     f'<h1>{escape(run["model"])} on {escape(run["data"])}</h1>'
@@ -57,26 +59,26 @@ def heading(run, told):
   )
 
 
-def cards(told):
+def cards(results):
   """The chief figures."""
   chosen = ('reconstruction_mse', 'fad', 'fid', 'firing_rate', 'energy_uj_reconstruct')
   items = [
-    f'<div class="card"><b>{number(told[name]["mean"])}</b>{escape(LABELS[name])}</div>'
+    f'<div class="card"><b>{number(results[name]["mean"])}</b>{escape(LABELS[name])}</div>'
     for name in chosen
-    if name in told
+    if name in results
   ]
   return f'<div class="cards">{"".join(items)}</div>'
 
 
-def figures_table(told):
-  """All figures, the conventional VAE's and the published ones beside them."""
-  run = told['run']
+def figures_table(results):
+  """All figures, the ANN VAE's and the published ones beside them."""
+  run = results['run']
   paper = {
     model: dict(zip(PUBLISHED_NAMES, values, strict=True))
     for model, values in PUBLISHED.get(run['data'], {}).items()
   }
   rows = []
-  for name, value in told.items():
+  for name, value in results.items():
     if not isinstance(value, dict) or 'mean' not in value:
       continue
     seeds = f' ({value["seeds"]} seeds)' if value['seeds'] > 1 else ''
@@ -85,7 +87,7 @@ def figures_table(told):
         (LABELS.get(name, name.replace('_', ' ')), value['protocol'] + seeds),
         number(value['mean'], 4),
         '' if value['std'] is None else f'± {number(value["std"], 2)}',
-        number(told['twin'].get(name, {}).get('mean'), 4),
+        number(results['ann'].get(name, {}).get('mean'), 4),
         *(number(paper.get(model, {}).get(name), 4) for model in ('fsvae', 'ann_vae')),
       ]
     )
@@ -99,8 +101,8 @@ def figures_table(told):
       '<p class="quiet">Paper: arXiv 2110.00375, table 1, after 150 epochs. Distances in the own '
       'code compare with their floor and with the ANN VAE here; the paper has another code.</p>'
     )
-  if not told['twin'] and run['model'] == 'fsvae':
-    note += '<p class="quiet">No conventional VAE was evaluated beside this run.</p>'
+  if not results['ann'] and run['model'] == 'fsvae':
+    note += '<p class="quiet">No ANN VAE was evaluated beside this run.</p>'
   return f'<h2>Figures</h2>{shown}{note}'
 
 
@@ -149,7 +151,7 @@ def energy_section(spikes):
   tables = ''
   columns = {'spikes': ('energy_uj', charts.BLUE), 'ANN': ('ann_energy_uj', charts.GREY)}
   for path, what in (('reconstruct', 'a reconstruction'), ('generate', 'a sample')):
-    rows, total = spikes['layers'][path], spikes['totals']['events'][path]
+    rows, total = spikes['layers'][path], spikes['totals'][path]
     caption = f'Energy of {what}: spikes, and the ANN of the same shape'
     shown += picture(charts.bars(rows, columns, 'µJ an image'), 'svg+xml', caption)
     tables += f'<h3>Operations of {what}</h3>' + operations_table(rows, total)
@@ -180,7 +182,7 @@ def operations_table(rows, total):
 
 def energy_note(spikes):
   """How it was counted, and what other rules would give."""
-  nominal, events = spikes['totals']['nominal'], spikes['totals']['events']
+  nominal, events = spikes['totals_nominal'], spikes['totals']
   rule, pj = spikes['reference_table'], spikes['pj']
   updates = events['reconstruct']['neuron_updates']
   return (
@@ -206,12 +208,12 @@ def robustness_section(curves):
     'steps': 'steps run',
   }
   levels = {
-    'nothing changed': curves['dropout'][0.0],
-    'steps in random order': curves['shuffle'][1],
+    'nothing changed': dict(curves['dropout'])[0.0],
+    'steps in random order': dict(curves['shuffle'])[1],
   }
   shown = ''.join(
     picture(
-      charts.robustness(sorted(curves[name].items()), label, levels),
+      charts.robustness(curves[name], label, levels),
       'svg+xml',
       f'Reconstruction error: {label}',
     )
@@ -220,23 +222,24 @@ def robustness_section(curves):
   return f'<h2>Robustness</h2><div class="charts">{shown}</div>'
 
 
-def run_section(run, told, config, metrics):
+def run_section(run, results, config, metrics):
   """Cost, versions and configuration."""
   speed = [row['images_per_s'] for row in metrics if 'images_per_s' in row]
-  rows = [('devices', run['devices']), ('host', run['host'])]
+  rows = [('evaluated on', f'{run["devices"]}, {run["host"]}')]
   if speed:
     seconds = training_seconds(metrics, config['train']['batch_size'])
     rows.append(('training, images/s (median)', number(float(np.median(speed)))))
     rows.append(('training, minutes (steps alone)', number(seconds / 60)))
   memory = [row['peak_memory_gb'] for row in metrics if 'peak_memory_gb' in row]
   rows.append(('peak memory of training, GB', number(max(memory)) if memory else 'not recorded'))
-  rows.append(('evaluation, s', ', '.join(f'{k} {v:g}' for k, v in told['seconds'].items())))
+  rows.append(('evaluation, s', ', '.join(f'{k} {v:g}' for k, v in results['seconds'].items())))
   rows += list(run['versions'].items())
   cells = ''.join(
     f'<tr><td>{escape(name)}</td><td>{escape(value)}</td></tr>' for name, value in rows
   )
   return (
-    f'<h2>The run</h2><table class="told">{cells}</table><details><summary>configuration</summary>'
+    f'<h2>The run</h2><table class="told">{cells}</table>'
+    '<details><summary>configuration</summary>'
     f'<pre>{escape(json.dumps(config, indent=1))}</pre></details>'
   )
 

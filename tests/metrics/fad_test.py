@@ -7,7 +7,7 @@ import pytest
 from jax import lax
 
 from configs import mnist
-from fsvae_jax.metrics import fad
+from fsvae_jax.metrics import fad, frechet
 
 RNG = np.random.default_rng(0)
 WIDTHS = (32, 64, 128, 256)
@@ -78,10 +78,10 @@ def test_a_state_that_does_not_fit_names_its_tensors(config, monkeypatch):
 
 def test_statistics_that_are_not_there_or_not_such_are_named(tmp_path):
   with pytest.raises(FileNotFoundError, match='no statistics at .*none.npz'):
-    fad.load_statistics(tmp_path / 'none.npz')
+    frechet.load(tmp_path / 'none.npz')
   np.savez(tmp_path / 'odd.npz', mean=np.zeros(3))
   with pytest.raises(ValueError, match='odd.npz has mean; expected mu and sigma'):
-    fad.load_statistics(tmp_path / 'odd.npz')
+    frechet.load(tmp_path / 'odd.npz')
 
 
 def test_the_autoencoders_run_is_the_same_whatever_the_recipe():
