@@ -60,7 +60,7 @@ def get_config():
   config.test.samples = 64  # generated images in the picture
 
   config.eval = ConfigDict()  # after training and with --mode=eval
-  config.eval.metrics = ('reconstruction', 'fad', 'inception', 'spikes', 'robustness')
+  config.eval.metrics = ('reconstruction', 'fad', 'spikes', 'robustness', 'inception')
   config.eval.seeds = 3  # of all draws: figures are means, with their standard deviation
   config.eval.images = 5000  # generated for Frechet distances and Inception scores
   config.eval.probe = 1000  # test images, and samples, whose spikes are counted and perturbed

@@ -56,7 +56,7 @@ def evaluate(config, workdir, step=None):
   results['ann'] = figures_of_ann(config, workdir, results)
   save(workdir / 'eval.json', results)
   say_ann(config, results)
-  shown = pictures(trained)
+  shown = pictures(trained), rasters(trained)
   if jax.process_index() == 0:
     report.write(workdir, results, config.to_dict(), writer.read_metrics(workdir), *shown)
     print(f'figures are in {workdir}/eval.json, the report is {workdir}/report.html')
@@ -131,39 +131,40 @@ def figures_of_ann(config, workdir, results):
 
 
 def pictures(trained, count=16):
-  """PNG pictures {name: bytes}, and one test image's spikes {layer: [T, neurons]}."""
+  """PNG pictures for the report, {name: bytes}."""
   images = np.asarray(trained.test_images[:count])
   again = data.quantize(trained.reconstruct(images))
   made = {'reconstructions': writer.grid(np.concatenate([images, again]), len(images))}
   if trained.model.sample is not None:
     made['samples'] = writer.grid(np.asarray(data.quantize(trained.generate(64))), 8)
-    latents = trained.encode(images[: 8 if len(images) >= 8 else len(images) // 2 * 2])
-    steps, rng = 8, np.random.default_rng(trained.config.seed)
-    if trained.model.record is None:
-      path = lambda a, b: np.stack([a + s * (b - a) for s in np.linspace(0, 1, steps)])
-    else:
-      path = lambda a, b: robustness.interpolate(a, b, steps, rng)
-    ways = [path(a, b) for a, b in zip(latents[::2], latents[1::2], strict=True)]
-    decoded = np.asarray(data.quantize(trained.decode(np.concatenate(ways))))
-    made['interpolation'] = writer.grid(decoded, steps)
-  rasters = {}
-  if trained.model.record is not None:
-    rasters = {
-      name: spikes_BTF[0].reshape(len(spikes_BTF[0]), -1)
-      for name, spikes_BTF in trained.over(record_spikes(trained.model), images[:1]).items()
-    }
-  return {name: writer.png(picture) for name, picture in made.items()}, rasters
+    if len(images) > 1:
+      made['interpolation'] = writer.grid(interpolations(trained, images[:8]), 8)
+  return {name: writer.png(picture) for name, picture in made.items()}
 
 
-def record_spikes(model):
-  """A function for `Trained.over` that gives all spikes of images' reconstruction."""
+def interpolations(trained, images, steps=8):
+  """uint8 images from each first of a pair of `images` to the second, through the latent."""
+  latents, rng = trained.encode(images), np.random.default_rng(trained.config.seed)
+  if trained.model.record is None:
+    path = lambda a, b: np.stack([a + s * (b - a) for s in np.linspace(0, 1, steps)])
+  else:
+    path = lambda a, b: robustness.interpolate(a, b, steps, rng)
+  ways = [path(a, b) for a, b in zip(latents[::2], latents[1::2], strict=False)]
+  return np.asarray(data.quantize(trained.decode(np.concatenate(ways))))
 
-  def run(variables, key, images):
+
+def rasters(trained):
+  """Spikes of the first test image, {layer: [T, neurons]}; {} for a model without spikes."""
+  if trained.model.record is None:
+    return {}
+
+  def record(variables, key, images):
     image_BHWC = data.normalize(images)
-    latent = model.encode(variables, image_BHWC, key)
-    return model.record('spikes', variables, latent, image_BHWC)
+    latent = trained.model.encode(variables, image_BHWC, key)
+    return trained.model.record('spikes', variables, latent, image_BHWC)
 
-  return run
+  spikes = trained.over(record, trained.test_images[:1])
+  return {name: x_BTF[0].reshape(len(x_BTF[0]), -1) for name, x_BTF in spikes.items()}
 
 
 def write_images(config, workdir, mode, count, step=None, seed=0):

@@ -50,6 +50,12 @@ def reached(kind, size):
   )
 
 
+@pytest.mark.parametrize('kind', CONVOLUTIONS)
+def test_targets_are_what_the_convolution_reaches(kind):
+  layer = operations.Synapses('any', kind, ('any',), (6, 6, 2), features=3)
+  np.testing.assert_array_equal(operations.targets(layer)[..., 0], 3 * reached(kind, 6))
+
+
 def brute_force(layer, inputs):
   """Additions that the spikes [T, ...] of a layer's inputs cause, one by one."""
   if layer.kind == 'dense':
