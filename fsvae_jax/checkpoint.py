@@ -3,6 +3,8 @@
 Saves run in the background and appear under their number only when complete.
 """
 
+import contextlib
+import fcntl
 import json
 import os
 import pathlib
@@ -134,12 +136,28 @@ def _identity(config):
   return fields | {'data.name': config['data']['name']}
 
 
+@contextlib.contextmanager
 def claim(workdir, config):
-  """Keeps `config` (a dict) in `<workdir>/config.json`, after `check_same`."""
+  """Holds `workdir` for this run, with `config` (a dict) in its config.json.
+
+  Raises:
+    ValueError: as `check_same` does, or if another process holds it; nothing is changed then.
+  """
   check_same(workdir, config)
-  path = pathlib.Path(workdir) / 'config.json'
-  new = json.loads(json.dumps(config))
-  path.parent.mkdir(parents=True, exist_ok=True)
-  partial = path.with_suffix(f'.{os.getpid()}.partial')
-  partial.write_text(json.dumps(new, indent=2) + '\n')
-  partial.replace(path)
+  workdir = pathlib.Path(workdir)
+  workdir.mkdir(parents=True, exist_ok=True)
+  with (workdir / '.lock').open('a+') as lock:  # the system lets go of it if the process dies
+    try:
+      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+      lock.seek(0)
+      raise ValueError(
+        f'{workdir} is in use by process {lock.read() or "?"}: wait for it, or take another '
+        '--workdir'
+      ) from None
+    lock.truncate(0)
+    print(os.getpid(), end='', file=lock, flush=True)
+    partial = workdir / 'config.json.partial'
+    partial.write_text(json.dumps(config, indent=2) + '\n')
+    partial.replace(workdir / 'config.json')
+    yield

@@ -122,9 +122,10 @@ def train_and_evaluate(config, workdir):
   optimizer = states.make_optimizer(config.train, total)
   if len(test_images) < mesh.size:
     raise ValueError(f'{len(test_images)} test images are too few for {mesh.size} devices')
-  checkpoint.claim(workdir, config.to_dict())
 
   with contextlib.ExitStack() as stack:
+    if jax.process_index() == 0:
+      stack.enter_context(checkpoint.claim(workdir, config.to_dict()))
     stack.enter_context(jax.set_mesh(mesh))
     checkpoints = checkpoint.Checkpoints(workdir, config.train.keep)
     stack.callback(checkpoints.close)

@@ -178,6 +178,15 @@ def test_another_models_workdir_is_refused_and_untouched(config, tmp_path):
   assert files == {p: p.stat().st_mtime_ns for p in tmp_path.rglob('*')}
 
 
+def test_a_workdir_in_use_is_refused_until_it_is_free(config, tmp_path):
+  config.train.steps = 2
+  with checkpoint.claim(tmp_path, config.to_dict()):
+    with pytest.raises(ValueError, match=f'in use by process {os.getpid()}: wait for it'):
+      train.train_and_evaluate(config, tmp_path)
+    assert not (tmp_path / 'metrics.jsonl').exists()
+  assert train.train_and_evaluate(config, tmp_path)[0]
+
+
 @pytest.mark.parametrize(
   'section, field, value, message',
   [

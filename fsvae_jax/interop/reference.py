@@ -182,8 +182,10 @@ def import_checkpoint(path, config, workdir):
   optimizer = states.make_optimizer(config.train, total_steps=1)
   if (pathlib.Path(workdir) / 'checkpoints').exists():
     raise ValueError(f'{workdir} already holds checkpoints; take another --workdir')
-  checkpoint.claim(workdir, config.to_dict())
-  with contextlib.closing(checkpoint.Checkpoints(workdir, config.train.keep)) as checkpoints:
+  with (
+    checkpoint.claim(workdir, config.to_dict()),
+    contextlib.closing(checkpoint.Checkpoints(workdir, config.train.keep)) as checkpoints,
+  ):
     checkpoints.save(0, states.create(variables, optimizer, config.train.ema_decay))
 
 
