@@ -82,18 +82,17 @@ def figures_table(results):
     if not isinstance(value, dict) or 'mean' not in value:
       continue
     seeds = f' ({value["seeds"]} seeds)' if value['seeds'] > 1 else ''
+    spread = '' if value['std'] is None else f'± {number(value["std"], 2)}'
     rows.append(
       [
         (LABELS.get(name, name.replace('_', ' ')), value['protocol'] + seeds),
-        number(value['mean'], 4),
-        '' if value['std'] is None else f'± {number(value["std"], 2)}',
+        (number(value['mean'], 4), spread),
         number(results['ann'].get(name, {}).get('mean'), 4),
         *(number(paper.get(model, {}).get(name), 4) for model in ('fsvae', 'ann_vae')),
       ]
     )
-  header = ['', 'this run', '', 'ANN VAE here', 'paper: FSVAE', 'paper: ANN VAE']
-  empty = [i for i in range(3, 6) if not any(row[i] for row in rows)]
-  keep = [i for i in range(6) if i not in empty]
+  header = ['', 'this run', 'ANN VAE here', 'paper: FSVAE', 'paper: ANN VAE']
+  keep = [i for i in range(5) if any(row[i] for row in rows)]
   shown = table([header[i] for i in keep], [[row[i] for i in keep] for row in rows])
   note = ''
   if paper:
@@ -194,8 +193,8 @@ def energy_note(spikes):
     'Counted whole at the borders, as counters of FLOPs do, a reconstruction would be '
     f"{number(nominal['reconstruct']['energy_uj'])} µJ and the ANN's "
     f'{number(nominal["reconstruct"]["ann_energy_uj"])} µJ. By the counting rules of the published '
-    f'table (a batch of 250, with their errors): {number(rule["additions"])} additions, '
-    f'{number(rule["multiplications"])} multiplications; published for MNIST: 5.0e10 and 5.6e8. '
+    f'table (a batch of 250, with their errors): {rule["additions"]:.1e} additions, '
+    f'{rule["multiplications"]:.1e} multiplications; published for MNIST: 5.0e10 and 5.6e8. '
     'A dead channel never fired on any probed image.</p>'
   )
 
