@@ -20,3 +20,11 @@ def compilation_cache():
     jax.config.update('jax_compilation_cache_dir', folder)
     jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.1)
     yield
+
+
+@pytest.fixture(scope='module')
+def quick_compilation():
+  """For tests of whole runs at smoke size, whose time is compilation: half the work for XLA."""
+  jax.config.update('jax_disable_most_optimizations', True)
+  yield
+  jax.config.update('jax_disable_most_optimizations', False)

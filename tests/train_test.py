@@ -15,6 +15,8 @@ from fsvae_jax import checkpoint, data, models, sharding, states, train
 from fsvae_jax.models import fsvae
 from fsvae_jax.spiking import chunks
 
+pytestmark = pytest.mark.usefixtures('quick_compilation')
+
 
 @pytest.fixture(scope='module')
 def cache(tmp_path_factory):

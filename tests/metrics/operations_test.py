@@ -11,6 +11,8 @@ from fsvae_jax.metrics import operations
 from fsvae_jax.models import fsvae
 from fsvae_jax.spiking import conv, layout
 
+pytestmark = pytest.mark.usefixtures('quick_compilation')
+
 SMALL = {'image_size': 8, 'channels': 1, 'features': (3, 4), 'latent_dim': 5, 'draws': 2}
 MNIST = {
   'image_size': 32,

@@ -7,6 +7,8 @@ import pytest
 
 from fsvae_jax.models import ann
 
+pytestmark = pytest.mark.usefixtures('quick_compilation')
+
 SMALL = {'image_size': 8, 'features': (4, 8), 'latent_dim': 6}
 IMAGE = jax.random.uniform(jax.random.key(1), (8, 8, 8, 1), minval=-1)
 
