@@ -10,11 +10,12 @@ def get_config():
 
   config.data = ConfigDict()
   config.data.name = 'mnist'  # digits, mnist, fashion_mnist, cifar10, celeb_a
-  config.data.path = (
-    ''  # instead of TFDS: a folder of IDX files, a folder of images, or a .npz/.npy file
-  )
+  # Instead of TFDS: a folder of IDX files, of ArrayRecord files, of images, or a .npz/.npy file.
+  config.data.path = ''
   config.data.tfds_dir = ''  # where TFDS keeps its data; '' is ~/tensorflow_datasets
   config.data.cache_dir = '~/.cache/fsvae_jax'  # decoded images, one memory-mapped array a split
+  config.data.decoded_gb = 32.0  # a larger split is not decoded into that cache, but streamed
+  config.data.validation = 0  # n: of n training images, one is not trained on but chooses the best
   config.data.crop = 0  # centre crop to this many pixels before resizing; 0 is none
   config.data.flip = False  # mirror half of the training images, drawn anew at every step
 
@@ -36,9 +37,11 @@ def get_config():
   config.model.distance_weight = -1.0  # negative: as published (mmd 1, kld 1e-4)
   # Synapses compute in float32 or bfloat16; membranes, statistics, read-out, weights: float32.
   config.model.dtype = 'float32'
+  config.model.remat = False  # recompute each network in its backward pass: slower, less memory
 
   config.train = ConfigDict()
   config.train.batch_size = 250  # over all devices
+  config.train.micro_batches = 1  # parts of a batch, computed one after the other: less memory
   config.train.epochs = 150
   config.train.steps = 0  # if not 0: this many steps, whatever `epochs` says
   config.train.learning_rate = 1e-3
@@ -52,7 +55,7 @@ def get_config():
   config.train.log_every = 50  # steps
   config.train.test_every = 1000  # steps between tests; 0 tests only at the end
   config.train.checkpoint_every = 1000  # steps
-  config.train.keep = 3  # newest checkpoints that stay
+  config.train.keep = 3  # newest checkpoints that stay; the best stays as well: data.validation
 
   config.test = ConfigDict()
   config.test.batch_size = 250

@@ -11,7 +11,7 @@ import jax
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from fsvae_jax import evaluate, train
+from fsvae_jax import distributed, evaluate, train
 
 _CONFIG = config_flags.DEFINE_config_file('config', 'configs/digits.py', 'The configuration file.')
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Where the run is kept; default runs/<config>.')
@@ -21,28 +21,38 @@ _MODE = flags.DEFINE_enum(
   ['train', 'eval', 'generate', 'reconstruct'],
   'train: train, then evaluate; eval: metrics and report; generate, reconstruct: write images.',
 )
-_STEP = flags.DEFINE_integer('step', None, 'The checkpoint, if not the newest; not for training.')
+_STEP = flags.DEFINE_string('step', None, "A checkpoint's number, or best, if not the newest.")
 _COUNT = flags.DEFINE_integer('count', 64, 'How many images to generate or reconstruct.')
 _SEED = flags.DEFINE_integer('seed', 0, 'Of the draws of generated or reconstructed images.')
+_COORDINATOR = flags.DEFINE_string('coordinator', None, 'HOST:PORT of process 0 of several.')
+_PROCESSES = flags.DEFINE_integer('processes', None, 'How many processes share this run.')
+_PROCESS = flags.DEFINE_integer('process', None, 'Which of them this is, from 0.')
 
 
 def main(_):
-  """Trains, evaluates or makes images."""
+  """Trains, evaluates or makes images, together with the other processes of the run."""
   logging.set_verbosity(logging.WARNING)
+  with distributed.joined(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value):
+    run()
+
+
+def run():
+  """What `--mode` says."""
   if not jax.config.jax_compilation_cache_dir:  # a second start need not compile again
     cache = pathlib.Path('~/.cache/fsvae_jax/compiled').expanduser() / platform.node()
     jax.config.update('jax_compilation_cache_dir', str(cache))
   name = pathlib.Path(config_flags.get_config_filename(flags.FLAGS['config'])).stem
   config, workdir = _CONFIG.value, _WORKDIR.value or f'runs/{name}'
+  step = int(_STEP.value) if (_STEP.value or '').isdigit() else _STEP.value
   if _MODE.value == 'eval':
-    evaluate.evaluate(config, workdir, _STEP.value)
+    evaluate.evaluate(config, workdir, step)
   elif _MODE.value == 'train':
     evaluate.check(config)
     finished, _ = train.train_and_evaluate(config, workdir)
     if finished:
       evaluate.evaluate(config, workdir)
   else:
-    evaluate.write_images(config, workdir, _MODE.value, _COUNT.value, _STEP.value, _SEED.value)
+    evaluate.write_images(config, workdir, _MODE.value, _COUNT.value, step, _SEED.value)
 
 
 def parse_flags(argv):

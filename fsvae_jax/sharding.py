@@ -5,6 +5,9 @@ are those of the global batch by themselves.
 """
 
 import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -25,12 +28,13 @@ def split(mesh):
   return NamedSharding(mesh, P('data'))
 
 
-def check_batch(mesh, name, batch_size):
-  """Raises ValueError unless `batch_size` is a multiple of the number of devices."""
-  if batch_size < 1 or batch_size % mesh.size:
+def check_batch(mesh, name, batch_size, parts=1):
+  """Raises ValueError unless `batch_size` is a multiple of the number of devices, times `parts`."""
+  if batch_size < 1 or batch_size % (mesh.size * parts):
+    times = f', in {parts} parts each,' if parts > 1 else ''
     raise ValueError(
-      f'{name} is {batch_size}, which {mesh.size} devices cannot share evenly: choose '
-      f'a multiple of {mesh.size}'
+      f'{name} is {batch_size}, which {mesh.size} devices cannot share evenly{times}: choose '
+      f'a multiple of {mesh.size * parts}'
     )
 
 
@@ -42,3 +46,20 @@ def global_batch(mesh, local):
 def spread(mesh, whole):
   """The global array of `whole` [B, ...], of which every process reads its devices' rows only."""
   return jax.make_array_from_callback(whole.shape, split(mesh), lambda index: whole[index])
+
+
+def any_process(mesh, flag):
+  """Whether `flag` is true in any process; all must ask. A bool, or an array that becomes ready."""
+  if jax.process_count() == 1:
+    return flag
+  return _any(global_batch(mesh, np.full(len(mesh.local_devices), flag)))
+
+
+@jax.jit
+def _any(flags):
+  return jnp.any(flags)
+
+
+def from_first(value):
+  """Process 0's `value`, an int or a bool, in all processes; all must ask."""
+  return value if jax.process_count() == 1 else multihost_utils.broadcast_one_to_all(value).item()

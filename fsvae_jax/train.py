@@ -13,6 +13,7 @@ import optax
 from clu import parameter_overview
 
 from fsvae_jax import checkpoint, data, memory, models, progress, sharding, states, writer
+from fsvae_jax.spiking import layout
 
 
 def train_step(model, optimizer, config, total_steps, state, images_BHWC, key):
@@ -23,12 +24,15 @@ def train_step(model, optimizer, config, total_steps, state, images_BHWC, key):
     mirrored_B = jax.random.bernoulli(flip_key, 0.5, (len(image_BHWC), 1, 1, 1))
     image_BHWC = jnp.where(mirrored_B, image_BHWC[:, :, ::-1], image_BHWC)
 
-  def loss_fn(params):
-    variables = {**state.variables, 'params': params}
-    return model.loss(variables, image_BHWC, loss_key, state.step / total_steps, train=True)
+  def loss_fn(params, batch_stats, image_BHWC, part):
+    variables = {'params': params, 'batch_stats': batch_stats}
+    schedule = state.step / total_steps
+    return model.loss(variables, image_BHWC, loss_key, schedule, train=True, part=part)
 
+  grads, batch_stats, metrics = gradients(
+    loss_fn, state.variables, image_BHWC, config.train.micro_batches
+  )
   params = state.variables['params']
-  (_, (batch_stats, metrics)), grads = jax.value_and_grad(loss_fn, has_aux=True)(params)
   updates, opt_state = optimizer.update(grads, state.opt_state, params)
   variables = {'params': optax.apply_updates(params, updates), 'batch_stats': batch_stats}
   ema = state.ema and optax.incremental_update(variables, state.ema, 1 - config.train.ema_decay)
@@ -37,15 +41,45 @@ def train_step(model, optimizer, config, total_steps, state, images_BHWC, key):
   return state, metrics | norms
 
 
+def gradients(loss_fn, variables, image_BHWC, count):
+  """Gradient, running statistics and metrics of a batch, computed in `count` parts of it.
+
+  Gradient and metrics are the parts' means. tdBN normalises each part by its own statistics, and
+  moves the running ones once a part: that alone differs from the batch as a whole.
+
+  Args:
+    loss_fn: (params, batch_stats, image_BHWC, part) -> (loss, (batch_stats, metrics)).
+  """
+  differentiate = jax.grad(loss_fn, has_aux=True)
+  params, batch_stats = variables['params'], variables['batch_stats']
+  if count == 1:
+    grads, (batch_stats, metrics) = differentiate(params, batch_stats, image_BHWC, (0, 1))
+    return grads, batch_stats, metrics
+
+  def one(batch_stats, i):
+    part_BHWC = layout.take_part(image_BHWC, i, count)
+    grads, (batch_stats, metrics) = differentiate(params, batch_stats, part_BHWC, (i, count))
+    return batch_stats, (grads, metrics)
+
+  def add(carry, i):
+    batch_stats, total = carry
+    batch_stats, part = one(batch_stats, i)
+    return (batch_stats, jax.tree.map(jnp.add, total, part)), None
+
+  total = jax.tree.map(jnp.zeros_like, jax.eval_shape(one, batch_stats, 0)[1])
+  (batch_stats, total), _ = jax.lax.scan(add, (batch_stats, total), jnp.arange(count))
+  grads, metrics = jax.tree.map(lambda x: x / count, total)
+  return grads, batch_stats, metrics
+
+
 class TestSet:
   """A model on the test images, always with the same random draws."""
 
   def __init__(self, model, mesh, config, images, key):
     whole = sharding.replicated(mesh)
     count = min(config.images or len(images), len(images))
-    self._mesh, self._key = mesh, key
-    self._images = images[: count - count % mesh.size]  # what the devices can share evenly
-    self._config = config
+    self._mesh, self._key, self._config, self._images = mesh, key, config, images
+    self._count = count - count % mesh.size  # what the devices can share evenly
 
     def metrics(variables, images_BHWC, key):
       return model.loss(variables, data.normalize(images_BHWC), key, train=False)[1][1]
@@ -67,25 +101,29 @@ class TestSet:
     )
     self._spikes, self._samples = model.record is not None, model.sample is not None
 
-  def metrics(self, variables):
-    """Means over the test images, {'test/...': value}, and one batch's rates, {'firing/...'}."""
+  def means(self, variables):
+    """Means of the loss and its parts over the images, {name: value}."""
     size = self._config.batch_size
-    chunks = [self._images[i : i + size] for i in range(0, len(self._images), size)]
     sums = {}
-    for i, chunk in enumerate(chunks):
+    for i, start in enumerate(range(0, self._count, size)):
+      chunk = self._images[start : min(start + size, self._count)]
       images, key = sharding.spread(self._mesh, chunk), jax.random.fold_in(self._key, i)
-      share = len(chunk) / len(self._images)
       for name, value in self._metrics(variables, images, key).items():
-        sums[f'test/{name}'] = sums.get(f'test/{name}', 0.0) + float(value) * share
-    if self._spikes:
-      rates = self._rates(variables, sharding.spread(self._mesh, chunks[0]), self._key)
-      sums |= {f'firing/{layer}': float(rate) for layer, rate in rates.items()}
+        sums[name] = sums.get(name, 0.0) + float(value) * len(chunk) / self._count
     return sums
+
+  def rates(self, variables):
+    """Firing rates over one batch of the images, {layer: value}; {} of a model without spikes."""
+    if not self._spikes:
+      return {}
+    first = self._images[: min(self._config.batch_size, self._count)]
+    rates = self._rates(variables, sharding.spread(self._mesh, first), self._key)
+    return {layer: float(rate) for layer, rate in rates.items()}
 
   def pictures(self, variables):
     """uint8 {name: (images, columns)}: test images above reconstructions; samples of the prior."""
     devices = self._mesh.size
-    shown = self._images[: max(devices, 16 - 16 % devices)]
+    shown = self._images[: min(self._count, max(devices, 16 - 16 % devices))]
     again = self._reconstruct(variables, sharding.spread(self._mesh, shown), self._key)
     made = {'reconstructions': (np.concatenate([shown, np.asarray(again)]), len(shown))}
     if self._samples:
@@ -97,35 +135,38 @@ def train_and_evaluate(config, workdir):
   """Trains `config` in `workdir`, going on from the newest checkpoint there.
 
   Leaves checkpoints/, metrics.jsonl, tensorboard/, pictures/ and config.json. SIGINT (Ctrl-C) and
-  SIGTERM save and return.
+  SIGTERM, to any of the run's processes, save and return. All processes must see the same workdir.
 
   Returns:
-    Whether all steps are done, and the metrics of the last line of metrics.jsonl ({} if no step was
-    left to do).
+    Whether all steps are done and no signal came, and the metrics of the last line of metrics.jsonl
+    ({} if no step was left to do).
 
   Raises:
     ValueError, FileNotFoundError: for a configuration, data or a workdir that cannot be used;
       nothing is changed then.
     FloatingPointError: if a loss or gradient is not finite; names the step, earlier checkpoints
       stay.
+    OSError: if the last save failed; says which checkpoints there are.
   """
   workdir = pathlib.Path(workdir)
   model = models.make(config.model)
   mesh = sharding.make_mesh()
-  for name in ('train.batch_size', 'test.batch_size', 'test.samples'):
+  batch_size, parts = config.train.batch_size, config.train.micro_batches
+  sharding.check_batch(mesh, 'train.batch_size', batch_size, parts)
+  for name in ('test.batch_size', 'test.samples'):
     sharding.check_batch(mesh, name, config[name])
   size = config.model.image_size, config.model.channels
   train_images, test_images = (data.load(config.data, *size, split) for split in ('train', 'test'))
-  batch_size = config.train.batch_size
+  train_images, held_out = data.hold_out(train_images, config.data.validation)
   per_epoch = data.steps_per_epoch(len(train_images), batch_size)
   total = config.train.steps or config.train.epochs * per_epoch
   optimizer = states.make_optimizer(config.train, total)
-  if len(test_images) < mesh.size:
-    raise ValueError(f'{len(test_images)} test images are too few for {mesh.size} devices')
+  for name, images in (('test', test_images), ('validation', held_out)):
+    if images is not None and len(images) < mesh.size:
+      raise ValueError(f'{len(images)} {name} images are too few for {mesh.size} devices')
 
   with contextlib.ExitStack() as stack:
-    if jax.process_index() == 0:
-      stack.enter_context(checkpoint.claim(workdir, config.to_dict()))
+    stack.enter_context(checkpoint.claim(workdir, config.to_dict()))
     stack.enter_context(jax.set_mesh(mesh))
     checkpoints = checkpoint.Checkpoints(workdir, config.train.keep)
     stack.callback(checkpoints.close)
@@ -147,6 +188,7 @@ def train_and_evaluate(config, workdir):
     out = writer.Writer(workdir if jax.process_index() == 0 else None, start)
     stack.callback(out.close)
     test = TestSet(model, mesh, config.test, test_images, test_key)
+    validation = held_out and TestSet(model, mesh, config.test, held_out, test_key)
     share = jax.process_index(), jax.process_count()
     scalars = {}
     with stop_requests() as stop:
@@ -161,19 +203,25 @@ def train_and_evaluate(config, workdir):
       for step, batch in enumerate(
         data.batches(train_images, batch_size, config.seed, start, total, *share), start + 1
       ):
+        asked = sharding.any_process(mesh, stop.is_set())
         state, metrics = step_fn(state, sharding.global_batch(mesh, batch), train_key)
-        log.add(step, metrics)
-        stopping = stop.is_set()
+        log.add(step, metrics)  # waits for the step before, and so for what was asked
+        stopping = bool(asked)
         last = step == total or stopping
         testing = step == total or _due(config.train.test_every, step)
         saving = last or _due(config.train.checkpoint_every, step)
+        validated = {}
         if saving:
           log.check()
-          checkpoints.save(step, state)
-        if last or testing or _due(config.train.log_every, step):
+          if validation and not stopping:
+            validated = validation.means(state.evaluated())
+          checkpoints.save(step, state, validated.get('loss'))
+        if last or testing or validated or _due(config.train.log_every, step):
           scalars = log.line() | {'peak_memory_gb': memory.peak_gb()}
+          scalars |= _named('validation', validated)
           if testing:
-            scalars |= test.metrics(state.evaluated())
+            scalars |= _named('test', test.means(state.evaluated()))
+            scalars |= _named('firing', test.rates(state.evaluated()))
             for name, (images, columns) in test.pictures(state.evaluated()).items():
               out.picture(step, name, images, columns)
           out.scalars(step, scalars)
@@ -184,7 +232,8 @@ def train_and_evaluate(config, workdir):
           log.say(f'stopped at step {step} of {total}; the same command goes on from here')
           break
     log.say(f'pictures, metrics and checkpoints are in {workdir}')
-  return not stop.is_set(), scalars
+    stopped = bool(sharding.any_process(mesh, stop.is_set()))
+  return not stopped, scalars
 
 
 def compile_step(function, state, images_BHWC, key):
@@ -192,6 +241,10 @@ def compile_step(function, state, images_BHWC, key):
   step_fn = jax.jit(function, donate_argnums=0).lower(state, images_BHWC, key).compile()
   memory.trim()
   return step_fn
+
+
+def _named(prefix, scalars):
+  return {f'{prefix}/{name}': value for name, value in scalars.items()}
 
 
 def _due(every, step):

@@ -7,7 +7,7 @@ import pathlib
 import jax
 import numpy as np
 
-from fsvae_jax import checkpoint, data, models, sharding, states
+from fsvae_jax import checkpoint, data, models, sharding
 
 
 class Trained:
@@ -27,7 +27,7 @@ class Trained:
     self._mesh = sharding.make_mesh()
     sharding.check_batch(self._mesh, 'test.batch_size', config.test.batch_size)
     state = self._restore(step)
-    self.step, self.variables = int(state.step), state.evaluated()
+    self.step, self.variables = int(state['step']), state['ema'] or state['variables']
     self._jit = functools.lru_cache(None)(
       functools.partial(jax.jit, out_shardings=sharding.replicated(self._mesh))
     )
@@ -44,10 +44,10 @@ class Trained:
         f'{self.workdir} has no checkpoints: train there first, or name another --workdir'
       )
     checkpoint.check_same(self.workdir, self.config.to_dict())
-    optimizer = states.make_optimizer(self.config.train, total_steps=1)
+    variables = jax.eval_shape(self.model.init, jax.random.key(0))
+    ema = variables if self.config.train.ema_decay else {}
+    like = {'step': jax.ShapeDtypeStruct((), np.int32), 'variables': variables, 'ema': ema}
     whole = sharding.replicated(self._mesh)
-    create = lambda key: states.create(self.model.init(key), optimizer, self.config.train.ema_decay)
-    like = jax.eval_shape(create, jax.random.key(0))
     like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole), like)
     with contextlib.closing(checkpoint.Checkpoints(self.workdir)) as checkpoints:
       state = checkpoints.restore(like, step)

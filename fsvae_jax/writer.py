@@ -1,10 +1,12 @@
 """What a run leaves to look at: metrics.jsonl, TensorBoard events, pictures."""
 
+import contextlib
 import io
 import json
 import time
 
 import numpy as np
+from absl import logging
 from PIL import Image
 from tensorboard.compat.proto import event_pb2, summary_pb2
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
@@ -14,7 +16,9 @@ class Writer:
   """Writes scalars and pictures below `workdir`; `workdir` None writes nothing.
 
   Only one process of a run is given a workdir. Lines of metrics.jsonl that are newer than `step`,
-  the step that the run starts from, are what a lost part of an earlier run wrote: they go.
+  the step that the run starts from, are what a lost part of an earlier run wrote: they go. What
+  cannot be written, as on a full disk, is warned of and does not end a run; lines of metrics.jsonl
+  wait for room.
   """
 
   def __init__(self, workdir, step=0):
@@ -25,15 +29,15 @@ class Writer:
     kept = [line for line in _lines(path) if json.loads(line)['step'] <= step]
     workdir.mkdir(parents=True, exist_ok=True)
     path.write_text(''.join(kept))
-    self._jsonl = path.open('a')
-    self._events = EventFileWriter(str(workdir / 'tensorboard'))
+    self._jsonl, self._events = path.open('a'), None
 
   def scalars(self, step, values):
     """Appends one JSON object, {'step': step, **values}, and the same to TensorBoard."""
     if self._workdir is None:
       return
     self._jsonl.write(json.dumps({'step': step, **values}) + '\n')
-    self._jsonl.flush()
+    with _warning_of('metrics.jsonl'):
+      self._jsonl.flush()
     self._event(step, [summary_pb2.Summary.Value(tag=k, simple_value=v) for k, v in values.items()])
 
   def picture(self, step, name, images, columns):
@@ -41,10 +45,11 @@ class Writer:
     if self._workdir is None:
       return None
     path = self._workdir / 'pictures' / f'{name}_{step:06d}.png'
-    path.parent.mkdir(exist_ok=True)
     picture = grid(images, columns)
     encoded = png(picture)
-    path.write_bytes(encoded)
+    with _warning_of(path):
+      path.parent.mkdir(exist_ok=True)
+      path.write_bytes(encoded)
     value = summary_pb2.Summary.Image(
       height=picture.shape[0], width=picture.shape[1], encoded_image_string=encoded
     )
@@ -53,15 +58,31 @@ class Writer:
 
   def close(self):
     """Flushes and closes the files."""
-    if self._workdir is not None:
+    if self._workdir is None:
+      return
+    with _warning_of('metrics.jsonl'):
       self._jsonl.close()
-      self._events.close()
+    with _warning_of('tensorboard'):
+      if self._events:
+        self._events.close()
 
   def _event(self, step, values):
     event = event_pb2.Event(
       wall_time=time.time(), step=step, summary=summary_pb2.Summary(value=values)
     )
-    self._events.add_event(event)
+    writer, self._events = self._events, None
+    with _warning_of('tensorboard'):  # its writer ends with the first failure
+      writer = writer or EventFileWriter(str(self._workdir / 'tensorboard'))
+      writer.add_event(event)
+      self._events = writer
+
+
+@contextlib.contextmanager
+def _warning_of(what):
+  try:
+    yield
+  except OSError as error:
+    logging.warning('%s could not be written: %s', what, error)
 
 
 def png(picture):

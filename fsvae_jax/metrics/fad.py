@@ -15,7 +15,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from fsvae_jax import data, train
+from fsvae_jax import data, sharding, train
 from fsvae_jax.interop import reference
 from fsvae_jax.metrics import frechet
 from fsvae_jax.metrics.result import Figure, Result
@@ -89,13 +89,13 @@ def coder(features, outputs, variables):
 def own_code(trained):
   """The coder of the data set's autoencoder, trained if need be, and the test set's Gaussian."""
   config = autoencoder_config(trained.config)
-  files = [pathlib.Path(x.filename).name for x in (trained.train_images, trained.test_images)]
+  files = [images.name for images in (trained.train_images, trained.test_images)]
   recipe = json.dumps([files, config.model.to_dict(), config.train.to_dict()])
   digest = hashlib.sha256(recipe.encode()).hexdigest()[:12]
   cache = pathlib.Path(config.data.cache_dir).expanduser()
   workdir = cache / 'autoencoders' / f'{config.data.name}-{config.model.latent_dim}-{digest}'
   statistics = workdir / 'test_statistics.npz'
-  if not statistics.exists():
+  if not sharding.from_first(statistics.exists()):
     print(f'training the autoencoder of the Frechet distance, once, in {workdir}', flush=True)
     finished, _ = train.train_and_evaluate(config, workdir)
     if not finished:
@@ -112,14 +112,14 @@ def autoencoder_config(config):
   """The run that trains the autoencoder: the same whatever the recipe of the model in question."""
   own, devices = ConfigDict(config.to_dict()), jax.device_count()
   del own.eval
-  own.seed = 0
+  own.seed = own.data.validation = 0
   model = {name: config.model[name] for name in ('image_size', 'channels', 'features')}
   dim = code_dim(config.model.channels)
   own.model = ConfigDict(model | {'name': 'autoencoder', 'latent_dim': dim})
   batch_size = -(-BATCH // devices) * devices
   recipe = {'batch_size': batch_size, 'epochs': config.eval.fad_epochs, 'steps': 0}
   recipe |= {'learning_rate': 1e-3, 'schedule': 'constant', 'warmup_steps': 0, 'weight_decay': 1e-2}
-  recipe |= {'clip_norm': 0.0, 'ema_decay': 0.0, 'keep': 1}
+  recipe |= {'clip_norm': 0.0, 'ema_decay': 0.0, 'keep': 1, 'micro_batches': 1}
   own.train = ConfigDict(recipe | {'log_every': 100, 'test_every': 0, 'checkpoint_every': 500})
   return own
 

@@ -116,7 +116,7 @@ def cache(trained):
 
 def cache_name(trained, weights):
   """A name that changes with the test set and with the weights."""
-  stat, images = weights.stat(), pathlib.Path(trained.test_images.filename).name
+  stat, images = weights.stat(), trained.test_images.name
   recipe = f'{images}|{weights.name}|{stat.st_size}|{stat.st_mtime_ns}'
   return f'{trained.config.data.name}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}'
 

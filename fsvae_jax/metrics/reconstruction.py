@@ -11,7 +11,7 @@ WINDOW = 11  # of SSIM, pixels a side
 
 def evaluate(trained):
   """`reconstruction_mse`, `psnr`, `ssim` of all test images, one latent sample each."""
-  images = trained.test_images
+  images = trained.test_images[:]
   seeds = range(trained.config.eval.seeds)
   scores_SN3 = [scores(data.normalize(images), trained.reconstruct(images, s)) for s in seeds]
   mse, psnr, ssim = np.mean(scores_SN3, axis=1).T.tolist()

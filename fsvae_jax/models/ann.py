@@ -15,7 +15,6 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jax.sharding import PartitionSpec as P
 
 from fsvae_jax.models import losses, networks
 from fsvae_jax.models.interface import Model
@@ -124,14 +123,15 @@ def run(nets, name, variables, x, train=False):
 
 def normal(key, batch, latent_dim):
   """Standard normal [B, D], split over the mesh, if any."""
-  axes = jax.sharding.get_abstract_mesh().axis_names
-  return jax.random.normal(key, (batch, latent_dim), out_sharding=P(axes) if axes else None)
+  return jax.random.normal(key, (batch, latent_dim), out_sharding=layout.batch_split())
 
 
-def reparameterize(moments_B2D, key):
+def reparameterize(moments_B2D, key, part=(0, 1)):
   """mu + sigma * normal [B, D] of concatenated mu and log sigma^2."""
   mu_BD, log_var_BD = jnp.split(moments_B2D, 2, axis=-1)
-  return mu_BD + jnp.exp(log_var_BD / 2) * normal(key, *mu_BD.shape)
+  batch, latent_dim = mu_BD.shape
+  draw = functools.partial(normal, latent_dim=latent_dim)
+  return mu_BD + jnp.exp(log_var_BD / 2) * layout.draw_part(draw, key, batch, part)
 
 
 def kl(moments_B2D):
@@ -148,10 +148,10 @@ def make_vae(**fields) -> Model:
   def encode(variables, image_BHWC, key):
     return reparameterize(run(nets, 'encoder', variables, image_BHWC)[0], key)
 
-  def loss(variables, image_BHWC, key, schedule=0.0, train=True):
+  def loss(variables, image_BHWC, key, schedule=0.0, train=True, part=(0, 1)):
     del schedule
     moments_B2D, encoder_stats = run(nets, 'encoder', variables, image_BHWC, train)
-    z_BD = reparameterize(moments_B2D, key)
+    z_BD = reparameterize(moments_B2D, key, part)
     again_BHWC, decoder_stats = run(nets, 'decoder', variables, z_BD, train)
     error = losses.mean_squared_error(again_BHWC, image_BHWC)
     distance = kl(moments_B2D)
@@ -175,8 +175,8 @@ def make_autoencoder(**fields) -> Model:
     del key
     return run(nets, 'encoder', variables, image_BHWC)[0]
 
-  def loss(variables, image_BHWC, key=None, schedule=0.0, train=True):
-    del key, schedule
+  def loss(variables, image_BHWC, key=None, schedule=0.0, train=True, part=(0, 1)):
+    del key, schedule, part
     code_BD, encoder_stats = run(nets, 'encoder', variables, image_BHWC, train)
     again_BHWC, decoder_stats = run(nets, 'decoder', variables, code_BD, train)
     error = losses.mean_squared_error(again_BHWC, image_BHWC)

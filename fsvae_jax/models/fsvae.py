@@ -40,6 +40,7 @@ class FSVAEConfig:
   distance: str = 'mmd'
   distance_weight: float = -1.0
   dtype: str = 'float32'
+  remat: bool = False
 
   def __post_init__(self):
     object.__setattr__(self, 'features', tuple(self.features))
@@ -128,7 +129,9 @@ def apply(nets, name, variables, *args, train=False, **kwargs):
   own = {part: tree[name] for part, tree in variables.items()}
   network = getattr(nets, name)
   if train:
-    output, moved = network.apply(own, *args, train=True, mutable=['batch_stats'], **kwargs)
+    run = functools.partial(network.apply, train=True, mutable=['batch_stats'], **kwargs)
+    run = jax.checkpoint(run) if nets.config.remat else run
+    output, moved = run(own, *args)
     return output, moved['batch_stats']
   if name in ('encoder', 'decoder'):  # on running statistics, every image is by itself
     (x_B,) = args
@@ -196,25 +199,22 @@ def forward(
   return Pass(reconstruction_BHWC, q_BTDK, p_BTDK, z_BTD, stats)
 
 
-def _picks(nets, key, batch):
+def _picks(nets, key, batch, part=(0, 1)):
   c = nets.config
-  return latents.draw_picks(key, batch, c.timesteps, c.latent_dim, c.draws)
+  draw = lambda key, batch: latents.draw_picks(key, batch, c.timesteps, c.latent_dim, c.draws)
+  return layout.draw_part(draw, key, batch, part)
 
 
-def loss(nets, variables, image_BHWC, key, schedule=0.0, train=True):
+def loss(nets, variables, image_BHWC, key, schedule=0.0, train=True, part=(0, 1)):
   """Loss of a batch, as `interface.Model.loss` states it."""
   picks_key, prior_key = jax.random.split(key)
   first, last = nets.config.scheduled_sampling
   rate = first + (last - first) * schedule
   step = one_step(nets, 'prior', variables)
-  replace = (lambda z_BTD: latents.scheduled(step, z_BTD, prior_key, rate)) if train else None
+  replace = lambda z_BTD: latents.scheduled(step, z_BTD, prior_key, rate, part=part)
+  picks_BTD = _picks(nets, picks_key, len(image_BHWC), part)
   out = forward(
-    nets,
-    variables,
-    image_BHWC,
-    _picks(nets, picks_key, len(image_BHWC)),
-    train=train,
-    replace=replace,
+    nets, variables, image_BHWC, picks_BTD, train=train, replace=replace if train else None
   )
   return objective(nets.config, out, image_BHWC)
 

@@ -12,8 +12,10 @@ class Model(NamedTuple):
 
   Attributes:
     init: key -> variables.
-    loss: (variables, image_BHWC, key, schedule, train) -> (loss, (batch_stats, metrics)); images in
-      [-1, 1], `schedule` in [0, 1] is the share of the training that is over, metrics are scalars.
+    loss: (variables, image_BHWC, key, schedule, train, part) -> (loss, (batch_stats, metrics));
+      images in [-1, 1], `schedule` in [0, 1] is the share of the training that is over, metrics are
+      scalars. `part` = (i, count): the images are part i of `count` equal ones of a batch, and get
+      what `key` draws for it there (see layout.take_part).
     encode: (variables, image_BHWC, key) -> latent.
     decode: (variables, latent) -> image_BHWC.
     sample: (variables, key, count) -> latent; None for a model that does not generate.

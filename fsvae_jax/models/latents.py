@@ -13,16 +13,14 @@ import chex
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.sharding import PartitionSpec as P
 
-from fsvae_jax.spiking.layout import wide
+from fsvae_jax.spiking.layout import batch_split, draw_part, wide
 
 
 def draw_picks(key, batch, timesteps, latent_dim, draws):
   """Which of the K spikes is taken: int32 [B, T, D] in [0, K), split over the mesh, if any."""
   shape = (batch, timesteps, latent_dim)
-  axes = jax.sharding.get_abstract_mesh().axis_names
-  return jax.random.randint(key, shape, 0, draws, out_sharding=P(axes) if axes else None)
+  return jax.random.randint(key, shape, 0, draws, out_sharding=batch_split())
 
 
 def take(spikes_DK, picks_D):
@@ -61,12 +59,13 @@ def bernoulli(step, picks_BTD, x_BTD=None):
   return jnp.moveaxis(z_TBD, 0, 1)
 
 
-def scheduled(step, z_BTD, key, rate, first=5):
+def scheduled(step, z_BTD, key, rate, first=5, part=(0, 1)):
   """Scheduled sampling of the prior's input (arXiv 2110.00375, section 4.3; arXiv 1506.03099).
 
   From step `first` on, with probability `rate` (one coin a step for the whole batch), z[t] is
   replaced by what the prior itself, on what it was given so far, holds likelier: 1 where mean_k
-  p[t] + noise > 1/2; the noise (0.001 standard deviations of a normal) breaks ties.
+  p[t] + noise > 1/2; the noise (0.001 standard deviations of a normal) breaks ties. `part` of a
+  batch, as interface.Model has it.
 
   Returns:
     [B, T, D] the sequence with its replacements.
@@ -74,7 +73,10 @@ def scheduled(step, z_BTD, key, rate, first=5):
   coin_key, noise_key = jax.random.split(key)
   batch, timesteps, latent_dim = z_BTD.shape
   coins_T = jax.random.bernoulli(coin_key, rate, (timesteps,)) & (jnp.arange(timesteps) >= first)
-  noise_BTD = 1e-3 * jax.random.normal(noise_key, (batch, timesteps, latent_dim))
+  draw = lambda key, batch: jax.random.normal(
+    key, (batch, timesteps, latent_dim), out_sharding=batch_split()
+  )
+  noise_BTD = 1e-3 * draw_part(draw, noise_key, batch, part)
 
   def replace(carry, inputs):
     given_BD, residues = carry

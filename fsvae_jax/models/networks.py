@@ -90,6 +90,8 @@ class SpikingLayer(nn.Module):
   def __call__(self, before, train):
     x = before.x_BTF if isinstance(before, Drive) else before
     synapses = Synapses(self.features, self.window, self.transposed, name='synapses')(x.shape[-1])
+    if train:  # tdBN takes the bias away again; Adam would scale up what rounding leaves of a slope
+      synapses = synapses[0], jax.lax.stop_gradient(synapses[1])
     operation = in_dtype(self.dtype, self.operation)
     if isinstance(before, Drive):
       x = fire_and_respond(self.neuron, before, operation, synapses)

@@ -37,6 +37,18 @@ def take_part(x_BF, i, count):
   return lax.reshape(part, (batch // count, *rest), out_sharding=split)
 
 
+def batch_split():
+  """`out_sharding` of an array made anew whose first axis is the batch; None without a mesh."""
+  axes = jax.sharding.get_abstract_mesh().axis_names
+  return P(axes) if axes else None
+
+
+def draw_part(draw, key, batch, part):
+  """What `draw(key, size)` gives `part` = (i, count) of a batch, part i of `count` equal ones."""
+  i, count = part
+  return draw(key, batch) if count == 1 else take_part(draw(key, batch * count), i, count)
+
+
 def join_parts(x_NBF):
   """[count, B / count, ...] of all `take_part` to [B, ...]."""
   count, batch, *rest = x_NBF.shape

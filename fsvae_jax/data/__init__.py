@@ -1,0 +1,8 @@
+"""Images, and which of them a step reads.
+
+Which rows step s reads is a function of (seed, s) alone, so that a run resumes anywhere, exactly.
+"""
+
+from fsvae_jax.data.batches import batch_rows, batches, steps_per_epoch
+from fsvae_jax.data.images import hold_out, load, normalize, quantize
+from fsvae_jax.data.sources import DATASETS

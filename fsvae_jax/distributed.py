@@ -1,0 +1,147 @@
+"""The processes of one run, on one machine or many: they find each other, and end together."""
+
+import contextlib
+import faulthandler
+import importlib.util
+import itertools
+import os
+import sys
+import threading
+import time
+import traceback
+
+import jax
+from jax._src import distributed as jax_distributed  # JAX shows its key-value store nowhere else
+
+BEAT_SECONDS = 2  # between two signs of life of a process
+SILENT_SECONDS = 20  # without one, it is taken for dead, and the others end
+
+# Variables in which launchers tell a process: how many there are, which it is, which on its node.
+LAUNCHERS = {
+  'SLURM': ('SLURM_NTASKS', 'SLURM_PROCID', 'SLURM_LOCALID'),
+  'Open MPI': ('OMPI_COMM_WORLD_SIZE', 'OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_LOCAL_RANK'),
+  'Kubernetes': ('JAX_NUM_PROCESSES', 'JOB_COMPLETION_INDEX', ''),
+  'the environment': ('JAX_NUM_PROCESSES', 'JAX_PROCESS_ID', ''),
+}
+
+
+@contextlib.contextmanager
+def joined(coordinator=None, processes=None, process=None):
+  """Makes this process one of a run's for as long as the context lasts.
+
+  If it fails, or any of the others fails or falls silent, all end with exit code 1 and say why: a
+  collective would wait for the missing one for ever. Alone, nothing of this happens.
+
+  Args: as `join` has them.
+  """
+  join(coordinator, processes, process)
+  if jax.process_count() == 1:
+    yield
+    return
+  faulthandler.disable()  # where JAX ends the process itself, its message is the one to read
+  signs = _Signs(jax_distributed.global_state.client)
+  threading.Thread(target=signs.watch, daemon=True).start()
+  try:
+    yield
+  except BaseException as error:
+    traceback.print_exc()
+    with contextlib.suppress(Exception):  # the store may be gone
+      signs.give(f'failed: {type(error).__name__}: {error}')
+    signs.end('of this error (if a connection was lost: another process ended first)')
+  signs.give('done')
+
+
+def join(coordinator=None, processes=None, process=None):
+  """Connects this process to the others of its run; leaves it alone if nothing says there are any.
+
+  What is not given comes from the environment that SLURM, Open MPI, an indexed Kubernetes Job or a
+  TPU leaves: number and rank by `LAUNCHERS`, the coordinator as JAX finds it. Must come before
+  anything that uses devices.
+
+  Args:
+    coordinator: HOST:PORT of process 0, which all can reach; also JAX_COORDINATOR_ADDRESS.
+    processes: how many there are.
+    process: which one this is, from 0.
+
+  Raises:
+    ValueError: if only a part is known, or it does not fit; says what to give.
+  """
+  coordinator = coordinator or os.environ.get('JAX_COORDINATOR_ADDRESS')
+  launcher, number, rank, local = _launched()
+  processes = number if processes is None else processes
+  process = rank if process is None else process
+  said = f'coordinator {coordinator}, processes {processes}, process {process}'
+  if coordinator:
+    if processes is None or process is None:
+      raise ValueError(f'{said}: give --processes and --process too')
+    if ':' not in coordinator or not 0 <= process < processes:
+      raise ValueError(f'{said}: a coordinator is HOST:PORT, processes are numbered from 0')
+    jax.distributed.initialize(coordinator, processes, process, local_device_ids=local)
+  elif launcher and processes != 1:
+    try:
+      jax.distributed.initialize()
+    except ValueError as error:
+      raise ValueError(
+        f'{said}, by {launcher}, but JAX does not find process 0 ({error}): give '
+        '--coordinator=HOST:PORT and --processes'
+      ) from error
+  elif processes not in (None, 1) or process:
+    raise ValueError(f'{said}: give --coordinator=HOST:PORT too')
+  elif importlib.util.find_spec('libtpu') and os.environ.get('JAX_PLATFORMS') != 'cpu':
+    with contextlib.suppress(ValueError):  # raised where no TPU is, or one without other hosts
+      jax.distributed.initialize()
+
+
+def _launched():
+  """The launcher's name, how many processes, which one, which on its node; None if not known."""
+  for launcher, names in LAUNCHERS.items():
+    if names[1] in os.environ:
+      return launcher, *(int(os.environ[n]) if n in os.environ else None for n in names)
+  return None, None, None, None
+
+
+class _Signs:
+  """Signs of life that the processes leave each other in JAX's key-value store."""
+
+  def __init__(self, client):
+    self._client, self._done = client, False
+    self._process, self._processes = jax.process_index(), jax.process_count()
+
+  def give(self, sign):
+    """Leaves a sign: a number that grows, 'done', or 'failed: ...'."""
+    self._done |= sign == 'done'
+    self._client.key_value_set(f'signs/{self._process}', sign, allow_overwrite=True)
+
+  def watch(self):
+    """Gives a sign every BEAT_SECONDS; ends this process if another has failed or gives none."""
+    others = set(range(self._processes)) - {self._process}
+    seen = dict.fromkeys(others, ('', time.monotonic()))  # sign, since when
+    for beat in itertools.count():
+      try:
+        if not self._done:
+          self.give(str(beat))
+        signs = self._client.key_value_dir_get('signs/')
+      except Exception as error:  # process 0, which has the store, is gone
+        if not self._done:
+          self.end(f'process 0 cannot be reached ({error})')
+        return
+      for key, sign in signs:
+        other = int(key.split('/')[-1])
+        if other in seen and sign != seen[other][0]:
+          seen[other] = sign, time.monotonic()
+      for other, (sign, since) in seen.items():
+        if sign.startswith('failed'):
+          self.end(f'process {other} {sign}')
+        if sign != 'done' and time.monotonic() - since > SILENT_SECONDS:
+          self.end(f'process {other} has given no sign of life for {SILENT_SECONDS} s')
+      time.sleep(BEAT_SECONDS)
+
+  def end(self, why):
+    """Ends this process at once: an orderly end would wait for the others."""
+    print(
+      f'process {self._process} of {self._processes} ends because {why}. Checkpoints stay: start '
+      'all processes again, with the same command, to go on from the newest',
+      file=sys.stderr,
+      flush=True,
+    )
+    os._exit(1)

@@ -1,0 +1,97 @@
+"""Several processes of one run: they train as one, survive losses, and say what is wrong."""
+
+import json
+import os
+import signal
+import time
+
+import numpy as np
+import pytest
+
+from fsvae_jax import distributed
+from tests import smoke
+
+FIELDS = {'train.steps': 20, 'train.log_every': 1, 'train.test_every': 0, 'train.keep': 20}
+
+
+def lines(workdir):
+  return [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
+
+
+def outputs(processes, codes=(0, 0)):
+  """What they print, once all have ended with these exit codes."""
+  printed = [process.communicate(timeout=300)[0] for process in processes]
+  assert [process.returncode for process in processes] == list(codes[: len(processes)]), printed
+  return printed
+
+
+def wait_for_checkpoint(workdir, step, seconds=200):
+  deadline = time.monotonic() + seconds
+  while not (workdir / 'checkpoints' / str(step)).is_dir():
+    assert time.monotonic() < deadline
+    time.sleep(0.05)
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+  return tmp_path_factory.mktemp('runs')
+
+
+@pytest.fixture(scope='module')
+def alone(folder):
+  """The workdir of one process with one device, all steps."""
+  outputs([smoke.start(folder / 'alone', folder / 'cache', FIELDS)])
+  return folder / 'alone'
+
+
+def assert_same_run(workdir, other):
+  """Losses of all steps within float32 rounding, variables close, one model's samples the same."""
+  for got, want in zip(lines(workdir), lines(other), strict=True):
+    assert got['step'] == want['step']
+    for name in ('train/loss', 'train/reconstruction', 'train/distance', 'train/rate/z'):
+      np.testing.assert_allclose(got[name], want[name], rtol=2e-6, err_msg=f'{name} {got["step"]}')
+  got, want = (np.load(folder / 'end.npz') for folder in (workdir, other))
+  for name in want.files:
+    np.testing.assert_allclose(got[name], want[name], rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+def test_one_process_with_four_devices_trains_as_one_device(folder, alone):
+  outputs([smoke.start(folder / 'four', folder / 'cache', FIELDS, alone, devices=4)])
+  assert_same_run(folder / 'four', alone)
+
+
+def test_two_processes_survive_losses_and_end_as_one_that_had_none(folder, alone):
+  """One is killed, a checkpoint is cut short, one is told to stop; one process alone goes on."""
+  workdir = folder / 'two'
+  start = lambda: smoke.start_group([workdir] * 2, folder / 'cache', FIELDS, alone)
+  first, second = start()
+  wait_for_checkpoint(workdir, 6)
+  second.kill()
+  killed = time.monotonic()
+  printed, _ = outputs([first, second], (1, -signal.SIGKILL))
+  assert time.monotonic() - killed < distributed.SILENT_SECONDS + 10
+  assert 'Checkpoints stay: start all processes again' in printed
+  newest = max(int(p.name) for p in (workdir / 'checkpoints').glob('*') if p.name.isdigit())
+  for path in (workdir / 'checkpoints' / str(newest)).rglob('*'):
+    if path.is_file():
+      os.truncate(path, path.stat().st_size // 2)
+  first, second = start()
+  wait_for_checkpoint(workdir, newest + 2)
+  second.send_signal(signal.SIGTERM)  # the first learns of it
+  asked = time.monotonic()
+  printed, _ = outputs([first, second])
+  assert time.monotonic() - asked < 10
+  assert f'step {newest - 2} of 20' in printed and 'stopped at step' in printed
+  assert (workdir / 'checkpoints' / f'{newest}.unreadable').is_dir()
+  outputs([smoke.start(workdir, folder / 'cache', FIELDS, alone)])
+  assert_same_run(workdir, alone)
+  outputs(start())  # nothing left to train: two processes generate
+  assert_same_run(workdir, alone)
+
+
+def test_processes_that_see_different_folders_are_told(folder):
+  group = smoke.start_group([folder / 'mine', folder / 'yours'], folder / 'cache', FIELDS)
+  printed = outputs(group, (1, 1))
+  assert 'yours is not the folder that process 0 sees' in printed[1]
+  assert 'process 0 of 2 ends because' in printed[0]  # of the other's failure
+  assert not (folder / 'yours').exists()

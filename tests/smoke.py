@@ -1,0 +1,82 @@
+"""The smallest run that has every part of a real one, in this process or as processes of its own.
+
+python -m tests.smoke WORKDIR CACHE FIELDS MODEL_OF [COORDINATOR PROCESSES PROCESS]
+"""
+
+import json
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+def config(cache, **fields):
+  """Digits at 8x8 pixels, two convolutions, T = 5, six steps; `fields` as 'section.field'."""
+  from configs import digits
+
+  c = digits.get_config()
+  c.data.cache_dir = str(cache)
+  c.model.update(image_size=8, features=(4, 8), timesteps=5, latent_dim=6, draws=3)
+  c.train.update(
+    batch_size=8, steps=6, log_every=2, test_every=3, checkpoint_every=2, ema_decay=0.9
+  )
+  c.test.update(batch_size=8, images=18, samples=4)
+  c.update_from_flattened_dict(fields)
+  return c
+
+
+def start(workdir, cache, fields, model_of='', *, devices=1, group=()):
+  """Starts `main` below as a process; `group` is (coordinator, processes, process)."""
+  command = [sys.executable, '-m', 'tests.smoke', workdir, cache, json.dumps(fields), model_of]
+  environment = {'XLA_FLAGS': f'--xla_force_host_platform_device_count={devices}'}
+  return subprocess.Popen(
+    list(map(str, (*command, *group))),
+    cwd=ROOT,
+    env=os.environ | environment,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.STDOUT,
+    text=True,
+  )
+
+
+def start_group(workdirs, *args, devices=2):
+  """Starts the processes of one run, one for each workdir, which should be the same."""
+  with socket.socket() as free:
+    free.bind(('localhost', 0))
+    coordinator = f'localhost:{free.getsockname()[1]}'
+  return [
+    start(workdir, *args, devices=devices, group=(coordinator, len(workdirs), process))
+    for process, workdir in enumerate(workdirs)
+  ]
+
+
+def main(workdir, cache, fields, model_of, coordinator=None, processes=None, process=None):
+  """Trains; keeps the variables, and eight images of this model or of the one in `model_of`."""
+  import jax
+  import numpy as np
+  from absl import logging
+  from flax import traverse_util
+
+  from fsvae_jax import distributed, train
+  from fsvae_jax.trained import Trained
+
+  logging.set_verbosity(logging.WARNING)
+  jax.config.update('jax_compilation_cache_dir', f'{cache}/compiled')
+  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
+  jax.config.update('jax_disable_most_optimizations', True)
+  with distributed.joined(coordinator, processes and int(processes), process and int(process)):
+    c = config(cache, **json.loads(fields))
+    finished, _ = train.train_and_evaluate(c, workdir)
+    if finished:
+      trained = Trained(c, workdir)
+      arrays = traverse_util.flatten_dict(jax.device_get(trained.variables), sep='/')
+      arrays['samples'] = Trained(c, model_of or workdir).generate(8)
+      if jax.process_index() == 0:
+        np.savez(f'{workdir}/end.npz', **arrays)
+
+
+if __name__ == '__main__':
+  main(*sys.argv[1:])
