@@ -18,6 +18,7 @@ test: $(VENV)/installed-dev
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/lint-imports
+	$(VENV)/bin/shellcheck launch/*.sh launch/slurm.sbatch
 	$(VENV)/bin/python -m pytest
 
 format: $(VENV)/installed-dev

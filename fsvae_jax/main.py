@@ -29,15 +29,21 @@ _PROCESSES = flags.DEFINE_integer('processes', None, 'How many processes share t
 _PROCESS = flags.DEFINE_integer('process', None, 'Which of them this is, from 0.')
 
 
+# Exit code of a training that was stopped before its end (sysexits.h: "temporary failure; user is
+# invited to retry"): to a scheduler it is not done, and the same command goes on.
+STOPPED = 75
+
+
 def main(_):
   """Trains, evaluates or makes images, together with the other processes of the run."""
   logging.set_verbosity(logging.WARNING)
   with distributed.joined(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value):
-    run()
+    finished = run()
+  return 0 if finished else STOPPED
 
 
 def run():
-  """What `--mode` says."""
+  """What `--mode` says; whether it came to its end."""
   if not jax.config.jax_compilation_cache_dir:  # a second start need not compile again
     cache = pathlib.Path('~/.cache/fsvae_jax/compiled').expanduser() / platform.node()
     jax.config.update('jax_compilation_cache_dir', str(cache))
@@ -49,10 +55,12 @@ def run():
   elif _MODE.value == 'train':
     evaluate.check(config)
     finished, _ = train.train_and_evaluate(config, workdir)
-    if finished:
-      evaluate.evaluate(config, workdir)
+    if not finished:
+      return False
+    evaluate.evaluate(config, workdir)
   else:
     evaluate.write_images(config, workdir, _MODE.value, _COUNT.value, step, _SEED.value)
+  return True
 
 
 def parse_flags(argv):

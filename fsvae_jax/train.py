@@ -253,7 +253,10 @@ def _due(every, step):
 
 @contextlib.contextmanager
 def stop_requests():
-  """An event that the first SIGINT or SIGTERM sets; a second one acts as it always does."""
+  """An event that SIGINT or SIGTERM sets; a second SIGINT acts as it always does.
+
+  A second SIGTERM does not: launchers repeat it.
+  """
   stop = threading.Event()
   before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
@@ -263,7 +266,7 @@ def stop_requests():
 
   def request(*_):
     stop.set()
-    restore()
+    signal.signal(signal.SIGINT, before[signal.SIGINT])
 
   for number in before:
     signal.signal(number, request)

@@ -1,14 +1,76 @@
 #!/usr/bin/env bash
 # Trains on this machine, with the settings that make it fast (docs/performance.md).
-# Usage: launch/local.sh --config=configs/mnist.py [other flags of fsvae_jax.main]
-# Relative paths are relative to the repository, which runs/ is in.
+#
+#   launch/local.sh [--processes=N] [--devices=N] --config=configs/mnist.py [main's other flags]
+#
+#   --processes=N  share the run among N processes, to try out what a cluster does; default 1. Each
+#                  has its share of the cores, or, where there are GPUs, one of them
+#   --devices=N    simulate N devices in each process, on CPU
+#
+# Ctrl-C and SIGTERM save and stop all processes. Relative paths are relative to the repository.
 # PYTHON=... chooses the interpreter; default: .venv/bin/python if there is one, else python3.
 set -euo pipefail
-if [[ $# == 0 || $1 == -h || $1 == --help ]]; then
-  sed -n '2,5s/^# //p' "$0"
-  exit $(($# == 0 ? 2 : 0))
-fi
+
+usage() { sed -n '2,/^set/s/^# \{0,1\}//p' "$0"; }
+
+fail() {
+  echo "launch/local.sh: $*; see --help" >&2
+  exit 2
+}
+
+processes=1 devices='' flags=()
+[[ $# -gt 0 ]] || { usage >&2; exit 2; }
+for argument in "$@"; do
+  value=${argument#*=}
+  case $argument in
+    -h | --help) usage; exit 0 ;;
+    --processes=* | --devices=*)
+      [[ $value =~ ^[1-9][0-9]*$ ]] || fail "$argument is not a number of 1 or more" ;;&
+    --processes=*) processes=$value ;;
+    --devices=*) devices=$value ;;
+    --processes | --devices | --coordinator* | --process=*) fail "$argument: it takes --processes=N" ;;
+    *) flags+=("$argument") ;;
+  esac
+done
+
 cd "$(dirname "$0")/.."
 [[ -x .venv/bin/python ]] && default=.venv/bin/python || default=python3
+command=("${PYTHON:-$default}" -m fsvae_jax.main "${flags[@]}")
 export GLIBC_TUNABLES="${GLIBC_TUNABLES:-glibc.malloc.hugetlb=1}"
-exec "${PYTHON:-$default}" -m fsvae_jax.main "$@"
+if [[ $devices ]]; then
+  export JAX_PLATFORMS=cpu
+  export XLA_FLAGS="${XLA_FLAGS:-} --xla_force_host_platform_device_count=$devices"
+fi
+[[ $processes == 1 ]] && exec "${command[@]}"
+
+# Cores of process $1, as taskset takes them; processes beyond the number of cores share them.
+share() {
+  local cores=$1 count=$2 first last
+  first=$(($3 * cores / count)) last=$((($3 + 1) * cores / count - 1))
+  echo "$first-$((last < first ? first : last))"
+}
+
+port=$("${command[0]}" -c 'import socket; s = socket.socket(); s.bind(("", 0)); print(s.getsockname()[1])')
+set -m # own process groups: the terminal's Ctrl-C must not reach them beside the TERM below
+pids=()
+for ((i = 0; i < processes; i++)); do
+  one=("${command[@]}" --coordinator="localhost:$port" --processes="$processes" --process="$i")
+  if [[ ! $devices ]] && command -v nvidia-smi > /dev/null; then
+    export JAX_LOCAL_DEVICE_IDS=$i
+  elif command -v taskset > /dev/null; then
+    one=(taskset --cpu-list "$(share "$(nproc)" "$processes" "$i")" "${one[@]}")
+  fi
+  "${one[@]}" > >(sed -u "s/^/[$i] /") 2>&1 &
+  pids+=($!)
+done
+trap 'told=yes; kill -TERM "${pids[@]}" 2> /dev/null || true' INT TERM
+code=0
+for pid in "${pids[@]}"; do
+  told=yes
+  while [[ $told ]]; do # a trap ends wait before the process has ended
+    told='' status=0
+    wait "$pid" || status=$?
+  done
+  ((code)) || code=$status
+done
+exit "$code"

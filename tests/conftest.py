@@ -13,6 +13,10 @@ import pytest
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 
 
+def pytest_addoption(parser):
+  parser.addoption('--kills', type=int, default=2, help='of the run in chaos_test.py')
+
+
 @pytest.fixture(scope='session', autouse=True)
 def compilation_cache():
   """Runs of the same configuration in one session share their compiled programs."""

@@ -1,14 +1,18 @@
 """Data sources, resizing, and the order of batches."""
 
 import gzip
+import io
+import tracemalloc
 
 import jax
 import numpy as np
 import pytest
+from array_record.python import array_record_module
 from ml_collections import ConfigDict
 from PIL import Image
 
 from fsvae_jax import data
+from fsvae_jax.data import sources
 
 RNG = np.random.default_rng(0)
 
@@ -148,3 +152,78 @@ def test_normalize_and_quantize_are_inverse():
   image = jax.jit(data.normalize)(every)
   np.testing.assert_allclose([image.min(), image.max()], [-1, 1], rtol=1e-6)
   np.testing.assert_array_equal(data.quantize(image), every)
+
+
+def write_records(path, images):
+  """An ArrayRecord file of PNG files."""
+  writer = array_record_module.ArrayRecordWriter(str(path), 'group_size:1')
+  for image in images:
+    encoded = io.BytesIO()
+    Image.fromarray(image).save(encoded, format='png')
+    writer.write(encoded.getvalue())
+  writer.close()
+
+
+def test_what_is_too_large_to_decode_is_streamed_and_gives_the_same_batches(config, tmp_path):
+  images = RNG.integers(0, 256, (40, 12, 12, 3), np.uint8)
+  for i, split in enumerate(('train', 'test')):
+    write_records(tmp_path / f'{split}.array_record-0000{i}-of-00001', images[i * 20 : i * 20 + 20])
+  config.path = str(tmp_path)
+  decoded = data.load(config, 8, 3, 'train')
+  config.decoded_gb = 0.0
+  streamed = data.load(config, 8, 3, 'train')
+  assert streamed.streamed and not decoded.streamed and streamed.name == decoded.name
+  np.testing.assert_array_equal(streamed[3], pillow(images[3], 8))
+  np.testing.assert_array_equal(streamed[[5, 2]], decoded[:][[5, 2]])
+  both = (list(data.batches(x, 6, 0, 4, 9)) for x in (streamed, decoded))
+  for got, want in zip(*both, strict=True):
+    np.testing.assert_array_equal(got, want)
+
+
+def test_streaming_reads_only_what_a_process_needs(config, tmp_path, monkeypatch):
+  write_records(tmp_path / 'all.array_record', RNG.integers(0, 256, (50, 8, 8, 3), np.uint8))
+  config.update(path=str(tmp_path), decoded_gb=0.0)
+  read, find = [], sources.find
+
+  def counting(*args):
+    source = find(*args)
+    return source._replace(read=lambda i: read.append(i) or source.read(i))
+
+  monkeypatch.setattr(sources, 'find', counting)
+  images = data.load(config, 8, 3, 'train')
+  assert len(images) == 45 and not read
+  (batch,) = data.batches(images, 6, 0, 1000, 1001, process=1, processes=3)
+  assert len(batch) == 2 and read == list(data.batch_rows(45, 6, 0, 1000)[2:4])
+
+
+def test_an_unreadable_record_is_named(config, tmp_path):
+  writer = array_record_module.ArrayRecordWriter(str(tmp_path / 'train.array_record'), '')
+  writer.write(b'no picture')
+  writer.close()
+  config.update(path=str(tmp_path), decoded_gb=0.0)
+  images = data.load(config, 8, 3, 'train')
+  with pytest.raises(ValueError, match='train record 0 cannot be read as an image'):
+    images[0]
+  with pytest.raises(FileNotFoundError, match=r'has no \*test\*.array_record'):
+    data.load(config, 8, 3, 'test')
+
+
+def test_order_takes_no_time_or_memory_however_many_images_there_are():
+  tracemalloc.start()
+  rows = data.batch_rows(4_000_000_000, 250, 0, 10**9)
+  assert tracemalloc.get_traced_memory()[1] < 1e6
+  tracemalloc.stop()
+  assert len(set(rows)) == 250 and rows.min() >= 0 and rows.max() < 4_000_000_000
+  assert np.ptp(rows) > 3_000_000_000
+
+
+@pytest.mark.parametrize('every', [2, 7, 23])
+def test_held_out_images_are_not_trained_on(every):
+  whole = np.arange(23, dtype=np.uint8).reshape(-1, 1, 1, 1)
+  images = data.Images('count', whole.shape, lambda rows: whole[rows], streamed=False)
+  train, validation = data.hold_out(images, every)
+  assert len(train) == len(train[:]) and len(validation) == len(validation[:]) == 23 // every
+  assert sorted([*train[:].ravel(), *validation[:].ravel()]) == list(range(23))
+  assert data.hold_out(images, 0) == (images, None)
+  with pytest.raises(ValueError, match='data.validation is 24; it must be 0, or 2 to 23'):
+    data.hold_out(images, 24)

@@ -5,6 +5,7 @@ import os
 import signal
 import time
 
+import jax
 import numpy as np
 import pytest
 
@@ -95,3 +96,59 @@ def test_processes_that_see_different_folders_are_told(folder):
   assert 'yours is not the folder that process 0 sees' in printed[1]
   assert 'process 0 of 2 ends because' in printed[0]  # of the other's failure
   assert not (folder / 'yours').exists()
+
+
+@pytest.fixture
+def initialized(monkeypatch):
+  """What `join` gives to jax.distributed.initialize, which does nothing here."""
+  known = [name for names in distributed.LAUNCHERS.values() for name in names]
+  for name in ('JAX_COORDINATOR_ADDRESS', *known):
+    monkeypatch.delenv(name, raising=False)
+  calls = []
+  record = lambda *args, local_device_ids=None: calls.append((*args, local_device_ids))
+  monkeypatch.setattr(jax.distributed, 'initialize', record)
+  return calls
+
+
+SLURM = 'SLURM_NTASKS=8 SLURM_PROCID=5 SLURM_LOCALID=1'
+OPEN_MPI = 'OMPI_COMM_WORLD_SIZE=2 OMPI_COMM_WORLD_RANK=1 OMPI_COMM_WORLD_LOCAL_RANK=1'
+JAX = 'JAX_COORDINATOR_ADDRESS=host:1 JAX_NUM_PROCESSES=4 JAX_PROCESS_ID=0'
+
+
+@pytest.mark.parametrize(
+  'environment, given, want',
+  [
+    ('', (), []),
+    ('', ('host:1', 4, 3), [('host:1', 4, 3, None)]),
+    (JAX, (), [('host:1', 4, 0, None)]),
+    (SLURM, (), [(None,)]),  # JAX's own detection finds the rest
+    (SLURM, ('host:1',), [('host:1', 8, 5, 1)]),
+    ('SLURM_NTASKS=1 SLURM_PROCID=0 SLURM_LOCALID=0', (), []),
+    (OPEN_MPI, ('host:1',), [('host:1', 2, 1, 1)]),
+    ('JOB_COMPLETION_INDEX=2', ('host:1', 4), [('host:1', 4, 2, None)]),
+    ('JOB_COMPLETION_INDEX=2', (), [(None,)]),
+  ],
+)
+def test_processes_are_found_where_launchers_tell_of_them(
+  initialized, monkeypatch, environment, given, want
+):
+  for assignment in environment.split():
+    monkeypatch.setenv(*assignment.split('=', 1))
+  distributed.join(*given)
+  assert initialized == want
+
+
+@pytest.mark.parametrize(
+  'given, message',
+  [
+    ((None, 2, 0), 'processes 2, process 0: give --coordinator=HOST:PORT'),
+    ((None, None, 1), 'process 1: give --coordinator=HOST:PORT'),
+    (('host:1', None, 0), 'processes None, process 0: give --processes and --process'),
+    (('host:1', 2, 2), 'processes 2, process 2: .*numbered from 0'),
+    (('host', 2, 0), 'coordinator host, .*HOST:PORT'),
+  ],
+)
+def test_what_is_missing_or_does_not_fit_is_said(initialized, given, message):
+  with pytest.raises(ValueError, match=message):
+    distributed.join(*given)
+  assert not initialized

@@ -1,5 +1,6 @@
 """The training loop on real processes' terms: resuming, interruption, bad states, devices."""
 
+import functools
 import json
 import os
 import signal
@@ -7,12 +8,15 @@ import threading
 
 import jax
 import numpy as np
+import optax
 import pytest
 from flax import traverse_util
 
+from configs import default
 from fsvae_jax import checkpoint, data, models, sharding, states, train
 from fsvae_jax.models import fsvae
 from fsvae_jax.spiking import chunks
+from fsvae_jax.trained import Trained
 from tests import smoke
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
@@ -197,6 +201,8 @@ def test_a_workdir_in_use_is_refused_until_it_is_free(config, tmp_path):
     ('train', 'schedule', 'step', 'unknown train.schedule .*known: constant'),
     ('train', 'batch_size', 6, 'train.batch_size is 6, which 4 devices cannot share'),
     ('train', 'batch_size', 4000, 'train.batch_size is 4000, but there are only 1618'),
+    ('train', 'micro_batches', 3, 'train.batch_size is 8, .*in 3 parts each.*multiple of 12'),
+    ('data', 'validation', 1, 'data.validation is 1; it must be 0, or 2 to 1618'),
   ],
 )
 def test_a_wrong_configuration_fails_before_anything_is_written(
@@ -240,6 +246,75 @@ def test_four_devices_train_as_one(config, monkeypatch):
   for path, want in traverse_util.flatten_dict(one[1]).items():
     got = traverse_util.flatten_dict(four[1])[path]
     np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-4, err_msg=str(path))
+
+
+def gradients(config, parts=1, devices=1, training=True):
+  """`train.gradients` of an untrained model on 16 images, and the program that gives them."""
+  model = models.make(config.model)
+  mesh = sharding.make_mesh(jax.devices()[:devices])
+  images = data.normalize(data.load(config.data, 8, 1, 'train')[:16])
+
+  def loss_fn(params, batch_stats, image_BHWC, part):
+    variables = {'params': params, 'batch_stats': batch_stats}
+    return model.loss(variables, image_BHWC, KEY, 0.5, train=training, part=part)
+
+  with jax.set_mesh(mesh):
+    variables = jax.jit(model.init, out_shardings=sharding.replicated(mesh))(KEY)
+    batch = sharding.global_batch(mesh, np.asarray(images))
+    program = jax.jit(lambda *args: train.gradients(loss_fn, *args, parts)).trace(variables, batch)
+    return program.lower().compile()(variables, batch), str(program.jaxpr)
+
+
+@pytest.mark.parametrize('name', ['fsvae', 'ann_vae'])
+def test_micro_batches_give_the_gradient_of_the_whole_but_for_statistics(config, name):
+  """On running statistics, not the batch's, images are independent: nothing may differ."""
+  if name == 'ann_vae':
+    config.update(default.ann_vae(config, 10))
+  (one, _, one_metrics), _ = gradients(config, devices=2, training=False)
+  (four, _, four_metrics), _ = gradients(config, parts=4, devices=2, training=False)
+  assert optax.global_norm(one) > 1e-2
+  close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6)
+  jax.tree.map(close, (four, four_metrics), (one, one_metrics))
+
+
+def test_rematerialisation_changes_no_gradient(config):
+  kept, program = gradients(config)
+  config.model.remat = True
+  recomputed, remat_program = gradients(config)
+  assert 'remat' in remat_program and 'remat' not in program
+  close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-7)
+  jax.tree.map(close, recomputed, kept)
+
+
+def test_micro_batches_move_the_statistics_part_by_part():
+  def loss(params, batch_stats, image_BHWC, part):
+    moved = 0.9 * batch_stats + 0.1 * jax.numpy.mean(image_BHWC)
+    return params * part[0], (moved, {'loss': jax.numpy.float32(part[0])})
+
+  images = np.repeat(np.float32([1, 2, 3]), 2).reshape(6, 1, 1, 1)
+  variables = {'params': jax.numpy.float32(1), 'batch_stats': jax.numpy.float32(0)}
+  grads, batch_stats, metrics = train.gradients(loss, variables, jax.numpy.asarray(images), 3)
+  assert grads == metrics['loss'] == 1  # the mean of 0, 1, 2
+  np.testing.assert_allclose(batch_stats, 0.81 * 0.1 + 0.9 * 0.2 + 0.3, rtol=1e-6)
+
+
+def test_the_checkpoint_of_the_smallest_validation_loss_stays(config, tmp_path, monkeypatch):
+  config.data.validation = 10
+  config.train.update(keep=1, test_every=0)
+  losses = iter([0.2, 0.1, 0.3, 0.4])  # after steps 2, 4, 6, and of the test
+  monkeypatch.setattr(train.TestSet, 'means', lambda self, variables: {'loss': next(losses)})
+  train.train_and_evaluate(config, tmp_path)
+  assert sorted(p.name for p in (tmp_path / 'checkpoints').glob('[0-9]*')) == ['4', '6']
+  assert [row.get('validation/loss') for row in lines(tmp_path)] == [0.2, 0.1, 0.3]
+  assert Trained(config, tmp_path, 'best').step == 4
+  assert Trained(config, tmp_path).step == 6
+
+
+def test_without_validation_there_is_no_best(config, tmp_path):
+  config.train.steps = 2
+  train.train_and_evaluate(config, tmp_path)
+  with pytest.raises(ValueError, match='no checkpoint .* has a validation loss: train with data.v'):
+    Trained(config, tmp_path, 'best')
 
 
 def test_flips_mirror_half_of_the_images(config):

@@ -1,0 +1,218 @@
+"""The launch scripts, with stand-ins for gcloud, srun and Python that log their arguments."""
+
+import os
+import pathlib
+import re
+import signal
+import string
+import subprocess
+import time
+
+import pytest
+import yaml
+
+LAUNCH = pathlib.Path(__file__).parent.parent / 'launch'
+SLURM = 'slurm.sbatch --config=configs/mnist.py --workdir=/shared/run'
+POD = '--name=pod --zone=us-west4-a'
+
+
+@pytest.fixture
+def stand_in(tmp_path, monkeypatch):
+  """Function that puts a command on the PATH: it logs its arguments, then runs a line of bash."""
+  monkeypatch.setenv('PATH', str(tmp_path), prepend=os.pathsep)
+
+  def make(name, line='true'):
+    log, path = tmp_path / f'{name}.log', tmp_path / name
+    path.write_text(
+      f'#!/usr/bin/env bash\nfor a in "$@"; do printf "%s\\x1f" "$a"; done >> {log}\n'
+      f'printf "\\x1e" >> {log}\n{line}\n'
+    )
+    path.chmod(0o755)
+    return lambda: [call.split('\x1f')[:-1] for call in log.read_text().split('\x1e')[:-1]]
+
+  return make
+
+
+def start(command, **environment):
+  name, *arguments = command.split()
+  return subprocess.Popen(
+    [str(LAUNCH / name), *arguments],
+    env=os.environ | environment,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.STDOUT,
+    text=True,
+  )
+
+
+def run(command, **environment):
+  """Exit code, and all that is printed."""
+  process = start(command, **environment)
+  printed, _ = process.communicate(timeout=60)
+  return process.returncode, printed
+
+
+@pytest.mark.parametrize('name', ['local.sh', 'slurm.sbatch', 'tpu_pod.sh'])
+def test_usage_is_printed(name):
+  code, printed = run(f'{name} --help')
+  assert code == 0 and f'launch/{name}' in printed and not re.search('^(#|set )', printed, re.M)
+  assert run(name) == (2, printed)  # without arguments
+
+
+@pytest.mark.parametrize(
+  'command, message',
+  [
+    ('local.sh --processes=0 --config=x', '--processes=0 is not a number of 1 or more'),
+    ('local.sh --processes 2 --config=x', '--processes: it takes --processes=N'),
+    ('slurm.sbatch --config=x', '--workdir=DIR is missing'),
+    ('slurm.sbatch --workdir=x config', 'config is not a flag'),
+    ('slurm.sbatch --workdir=x --processes=2', '--processes=2: SLURM says this'),
+    ('slurm.sbatch --workdir=x', 'not a SLURM job: start it with sbatch'),
+    ('tpu_pod.sh launch', 'unknown command launch'),
+    ('tpu_pod.sh create --zone=z', '--name=NAME is missing'),
+    ('tpu_pod.sh create --name=pod', '--zone=ZONE is missing'),
+    ('tpu_pod.sh create --name=My_pod --zone=z', '--name=My_pod: small letters'),
+    ('tpu_pod.sh create --name=pod --zone=z --config=x', 'unknown option --config=x'),
+    (f'tpu_pod.sh start {POD}', 'start takes the flags of fsvae_jax.main after --'),
+    (f'tpu_pod.sh logs {POD} -- --seed=1', 'logs takes no flags'),
+  ],
+)
+def test_wrong_arguments_are_named(command, message, stand_in):
+  stand_in('gcloud')
+  code, printed = run(command, SLURM_JOB_ID='')
+  assert code == 2 and message in printed and 'see --help' in printed
+
+
+def python_for(tmp_path, stand_in, line):
+  """A virtual environment whose Python is a stand-in; what it was called with."""
+  calls = stand_in('python', line)
+  (tmp_path / 'bin').mkdir()
+  (tmp_path / 'bin' / 'python').symlink_to(tmp_path / 'python')
+  return calls
+
+
+def test_slurm_starts_one_step_and_queues_again_what_was_stopped(tmp_path, stand_in):
+  python_for(tmp_path, stand_in, 'true')
+  requeued = stand_in('scontrol')
+  environment = {'VENV': str(tmp_path), 'SLURM_JOB_ID': '7', 'SLURM_SUBMIT_DIR': str(tmp_path)}
+  srun = stand_in('srun', 'exit 0')
+  assert run(SLURM, **environment)[0] == 0
+  (step,) = srun()
+  assert step[-5:] == ['-u', '-m', 'fsvae_jax.main', *SLURM.split()[1:]]
+  assert '--kill-on-bad-exit=1' in step and f'{tmp_path}/bin/python' in step
+  stand_in('srun', 'exit 1')
+  assert run(SLURM, **environment)[0] == 1
+  assert not (tmp_path / 'scontrol.log').exists()
+  stand_in('srun', 'exit 75')
+  assert run(SLURM, **environment)[0] == 75
+  assert requeued() == [['requeue', '7']]
+
+
+def test_slurm_waits_for_the_step_that_saves(tmp_path, stand_in):
+  python_for(tmp_path, stand_in, 'true')
+  requeued = stand_in('scontrol')
+  stand_in('srun', f'touch {tmp_path}/begun; sleep 2; exit 75')
+  process = start(SLURM, VENV=str(tmp_path), SLURM_JOB_ID='7', SLURM_SUBMIT_DIR=str(tmp_path))
+  while not (tmp_path / 'begun').exists():
+    time.sleep(0.02)
+  process.send_signal(signal.SIGTERM)  # as SLURM does to a job that is preempted
+  process.communicate(timeout=30)
+  assert process.returncode == 75 and requeued() == [['requeue', '7']]
+
+
+def test_a_pod_is_created_installed_started_and_deleted(tmp_path, stand_in):
+  state = tmp_path / 'state'
+  state.write_text('WAITING_FOR_RESOURCES')
+  gcloud = stand_in(
+    'gcloud', f'if [[ $* == *format* ]]; then cat {state}; echo ACTIVE > {state}; fi'
+  )
+  options = f'{POD} --spot --project=p --bucket=b -- --config=configs/mnist.py --seed=1'
+  code, printed = run(f'tpu_pod.sh resume {options}', POLL_SECONDS='0')
+  assert code == 0 and 'pod: WAITING_FOR_RESOURCES' in printed and 'pod: ACTIVE' in printed
+  calls = [call[2:] for call in gcloud()]
+  assert [call[:2] for call in calls] == [
+    ['queued-resources', 'delete'],
+    ['queued-resources', 'create'],
+    ['queued-resources', 'describe'],
+    ['queued-resources', 'describe'],
+    ['tpu-vm', 'scp'],
+    ['tpu-vm', 'ssh'],
+    ['tpu-vm', 'ssh'],
+    ['tpu-vm', 'ssh'],
+  ]
+  for call in calls:
+    assert {'pod', '--zone=us-west4-a', '--project=p'} <= {*call, call[3].split(':')[0]}
+  assert '--spot' in calls[1] and '--node-id=pod' in calls[1]
+  installation, mount, training = (call[-1] for call in calls[-3:])
+  assert '.[tpu]' in installation and 'gcsfuse' in mount and ' b runs' in mount
+  assert 'fsvae_jax.main --config=configs/mnist.py --seed=1' in training
+  for line in (installation, mount, training):  # what the hosts are to run is bash
+    script = line.removeprefix('--command=')
+    assert subprocess.run(['bash', '-n', '-c', script]).returncode == 0
+
+
+def test_a_pod_that_failed_ends_the_wait(stand_in):
+  stand_in('gcloud', 'if [[ $* == *format* ]]; then echo FAILED; fi')
+  code, printed = run(f'tpu_pod.sh create {POD}', POLL_SECONDS='0')
+  assert code == 2 and 'pod is FAILED; delete it' in printed
+
+
+@pytest.mark.parametrize('command', 'create install logs stop status delete'.split())
+def test_a_dry_run_prints_what_a_run_does(command, stand_in, tmp_path):
+  log = tmp_path / 'gcloud.log'
+  gcloud = stand_in('gcloud', 'if [[ $* == *format* ]]; then echo ACTIVE; fi')
+  code, printed = run(f'tpu_pod.sh {command} {POD} --dry-run')
+  assert code == 0
+  assert not log.exists()
+  subprocess.run(['bash', '-c', f'git() {{ :; }}\n{printed}'], check=True)  # what it says
+  dry = gcloud()
+  log.unlink()
+  assert run(f'tpu_pod.sh {command} {POD}')[0] == 0
+  archive = lambda calls: re.sub(r'/tmp/[^\']*gz', 'ARCHIVE', str(calls))
+  assert archive(gcloud()) == archive(dry) != '[]'
+
+
+def test_local_processes_are_numbered_and_the_first_failure_is_the_exit_code(tmp_path, stand_in):
+  main = 'echo hello; [[ $* != *--process=1* ]] || exit 3'
+  python = stand_in('python', f'case "$*" in *fsvae_jax.main\\ *) {main};; *) echo 1;; esac')
+  code, printed = run(
+    'local.sh --processes=3 --devices=2 --seed=1', PYTHON=str(tmp_path / 'python')
+  )
+  assert code == 3
+  assert sorted(printed.split('\n')[:-1]) == ['[0] hello', '[1] hello', '[2] hello']
+  runs = sorted(call for call in python() if '--seed=1' in call)
+  assert [call[-1] for call in runs] == ['--process=0', '--process=1', '--process=2']
+  assert all(call[:3] == ['-m', 'fsvae_jax.main', '--seed=1'] for call in runs)
+  assert {call[-2] for call in runs} == {'--processes=3'} and len({call[-3] for call in runs}) == 1
+
+
+def test_local_processes_are_told_to_stop(tmp_path, stand_in):
+  main = 'trap "echo stopped; exit 75" TERM; touch $0.${*: -1}; while true; do sleep 0.1; done'
+  stand_in('python', f'case "$*" in *--process=*) {main};; esac')
+  process = start('local.sh --processes=2 --seed=1', PYTHON=str(tmp_path / 'python'))
+  while len(list(tmp_path.glob('python.--process=*'))) < 2:
+    time.sleep(0.02)
+  process.send_signal(signal.SIGTERM)
+  printed, _ = process.communicate(timeout=30)
+  assert process.returncode == 75 and printed.count('stopped') == 2
+
+
+def test_kubernetes_job_and_service_fit_each_other():
+  text = (LAUNCH / 'gke.yaml').read_text()
+  values = {'NAME': 'mnist', 'IMAGE': 'i', 'PODS': '3', 'GPUS': '8', 'CLAIM': 'runs', 'CONFIG': 'c'}
+  assert {f'  {name} ' for name in values if name != 'IMAGE'} - {'  GPUS '} <= set(
+    re.findall('  [A-Z]+ ', text)
+  )
+  service, job = yaml.safe_load_all(string.Template(text).substitute(values))
+  pod, (container,) = job['spec']['template']['spec'], job['spec']['template']['spec']['containers']
+  environment = {variable['name']: variable['value'] for variable in container['env']}
+  assert job['spec']['completions'] == job['spec']['parallelism'] == 3
+  assert job['spec']['completionMode'] == 'Indexed' and environment['JAX_NUM_PROCESSES'] == '3'
+  host = f'{job["metadata"]["name"]}-0.{pod["subdomain"]}'
+  assert environment['JAX_COORDINATOR_ADDRESS'] == f'{host}:12321'
+  assert service['metadata']['name'] == pod['subdomain'] and service['spec']['clusterIP'] == 'None'
+  assert service['spec']['selector'] == {'job-name': job['metadata']['name']}
+  mounts = {mount['name'] for mount in container['volumeMounts']}
+  assert mounts == {volume['name'] for volume in pod['volumes']}
+  assert (
+    container['command'][-1] == 'fsvae_jax.main' and '--workdir=/runs/mnist' in container['args']
+  )
