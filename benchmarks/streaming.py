@@ -1,8 +1,8 @@
 """python -m benchmarks.streaming --folder DIR [--gb 4] [--steps 200]
 
-Makes a set of 64x64 colour images, of noise, as ArrayRecord files of `--gb` in DIR (once), and trains
-on it without decoding it first. Prints reading speed, time to the first batch at any step, and the
-memory of the training process, as JSON.
+Makes a set of 64x64 colour images, of noise, as ArrayRecord files of `--gb` in DIR (once), and
+trains on it without decoding it first. Prints reading speed, time to the first batch at any step,
+and the memory of the training process, as JSON.
 """
 
 import argparse

@@ -3,6 +3,8 @@
 import functools
 import json
 import os
+import pathlib
+import shutil
 import signal
 import threading
 
@@ -30,6 +32,19 @@ def cache(tmp_path_factory):
 @pytest.fixture
 def config(cache):
   return smoke.config(cache)
+
+
+@pytest.fixture(scope='module')
+def trained(cache, tmp_path_factory):
+  """What a whole run returns, and its workdir."""
+  workdir = tmp_path_factory.mktemp('trained') / 'run'
+  return train.train_and_evaluate(smoke.config(cache), workdir), workdir
+
+
+@pytest.fixture
+def finished(trained, tmp_path):
+  """A copy of that workdir."""
+  return pathlib.Path(shutil.copytree(trained[1], tmp_path / 'finished'))
 
 
 KEY = jax.random.key(1)
@@ -69,12 +84,10 @@ def interrupt_after(monkeypatch, steps, number=signal.SIGINT):
   monkeypatch.setattr(data, 'batches', batches)
 
 
-def test_a_run_leaves_what_it_promises(config, tmp_path):
-  before = signal.getsignal(signal.SIGTERM)
-  finished, last = train.train_and_evaluate(config, tmp_path)
-  assert finished
-  assert signal.getsignal(signal.SIGTERM) is before
-  rows = lines(tmp_path)
+def test_a_run_leaves_what_it_promises(trained):
+  (is_finished, last), workdir = trained
+  assert is_finished
+  rows = lines(workdir)
   assert [r['step'] for r in rows] == [2, 3, 4, 6]
   assert {'train/loss', 'train/reconstruction', 'train/distance', 'images_per_s'} <= set(rows[0])
   assert 0.1 < rows[0]['peak_memory_gb'] < 100
@@ -83,26 +96,30 @@ def test_a_run_leaves_what_it_promises(config, tmp_path):
   assert {k: v for k, v in tested.items() if k != 'step'} == last
   assert all(0 <= v <= 1 for k, v in tested.items() if k.startswith('firing/'))
   assert len([k for k in tested if k.startswith('firing/')]) == 2 + 1 + 3 + 3 + 1 + 2 + 1
-  pictures = sorted(p.name for p in (tmp_path / 'pictures').iterdir())
+  pictures = sorted(p.name for p in (workdir / 'pictures').iterdir())
   assert pictures == [
     f'{name}_{step:06d}.png' for name in ('reconstructions', 'samples') for step in (3, 6)
   ]
-  assert any((tmp_path / 'tensorboard').iterdir())
-  assert json.loads((tmp_path / 'config.json').read_text())['model']['timesteps'] == 5
+  assert any((workdir / 'tensorboard').iterdir())
+  assert json.loads((workdir / 'config.json').read_text())['model']['timesteps'] == 5
 
 
-@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_and_resumed_equals_uninterrupted(config, tmp_path, monkeypatch, number):
-  config.train.update(test_every=0, checkpoint_every=0)  # nothing but the signal saves
-  train.train_and_evaluate(config, tmp_path / 'whole')
-  with monkeypatch.context() as patch:
-    interrupt_after(patch, 2, number)
-    assert not train.train_and_evaluate(config, tmp_path / 'cut')[0]
-  stopped = lines(tmp_path / 'cut')[-1]['step']
-  assert 0 < stopped < 6 and (tmp_path / 'cut' / 'checkpoints' / str(stopped)).is_dir()
+def test_interrupted_and_resumed_equals_uninterrupted(config, finished, tmp_path, monkeypatch):
+  """By Ctrl-C, then by SIGTERM; nothing but the signals saves."""
+  config.train.update(test_every=0, checkpoint_every=0)
+  steps = [0]
+  for number in (signal.SIGINT, signal.SIGTERM):
+    before = signal.getsignal(number)
+    with monkeypatch.context() as patch:
+      interrupt_after(patch, 1, number)
+      assert not train.train_and_evaluate(config, tmp_path / 'cut')[0]
+    assert signal.getsignal(number) is before
+    steps.append(lines(tmp_path / 'cut')[-1]['step'])
+    assert steps[-2] < steps[-1] < 6
+    assert (tmp_path / 'cut' / 'checkpoints' / str(steps[-1])).is_dir()
   train.train_and_evaluate(config, tmp_path / 'cut')
-  assert_equal(restored(config, tmp_path / 'whole'), restored(config, tmp_path / 'cut'))
-  whole, cut = (lines(tmp_path / name)[-1] for name in ('whole', 'cut'))
+  assert_equal(restored(config, finished), restored(config, tmp_path / 'cut'))
+  whole, cut = (lines(folder)[-1] for folder in (finished, tmp_path / 'cut'))
   assert whole['step'] == cut['step'] == 6
   assert whole['test/reconstruction'] == cut['test/reconstruction']
 
@@ -133,56 +150,49 @@ def test_every_step_draws_anew(config):
   assert first == again != later
 
 
-def test_a_changed_option_that_changes_the_state_is_refused(config, tmp_path):
-  config.train.steps = 2
-  train.train_and_evaluate(config, tmp_path)
+def test_a_changed_option_that_changes_the_state_is_refused(config, finished):
   config.train.ema_decay = 0.0
-  with pytest.raises(ValueError, match='(?s)checkpoint 2 .*another state.*ema/'):
-    train.train_and_evaluate(config, tmp_path)
-  assert (tmp_path / 'checkpoints' / '2').is_dir()
+  with pytest.raises(ValueError, match='(?s)checkpoint 6 .*another state.*ema/'):
+    train.train_and_evaluate(config, finished)
+  assert (finished / 'checkpoints' / '6').is_dir()
 
 
-def test_a_damaged_checkpoint_gives_way_to_the_one_before(config, tmp_path, caplog):
-  train.train_and_evaluate(config, tmp_path)
-  want = restored(config, tmp_path)
-  for path in (tmp_path / 'checkpoints' / '6' / 'state').rglob('*'):
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(config, finished, caplog):
+  want = restored(config, finished)
+  for path in (finished / 'checkpoints' / '6' / 'state').rglob('*'):
     if path.is_file():
       path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
   with caplog.at_level('WARNING'):
-    train.train_and_evaluate(config, tmp_path)
+    train.train_and_evaluate(config, finished)
   assert '6 cannot be read' in caplog.text
-  assert (tmp_path / 'checkpoints' / '6.unreadable').is_dir()
-  assert_equal(restored(config, tmp_path), want)
+  assert (finished / 'checkpoints' / '6.unreadable').is_dir()
+  assert_equal(restored(config, finished), want)
 
 
-def test_a_loss_that_is_not_finite_stops_and_the_last_good_checkpoint_stays(config, tmp_path):
-  config.train.update(steps=2, checkpoint_every=1)
-  train.train_and_evaluate(config, tmp_path)
-  config.train.update(steps=6, learning_rate=float('inf'))
-  with pytest.raises(FloatingPointError, match='update_norm is (inf|nan) at step 3'):
-    train.train_and_evaluate(config, tmp_path)
-  assert sorted(p.name for p in (tmp_path / 'checkpoints').glob('[0-9]*')) == ['1', '2']
+def test_a_loss_that_is_not_finite_stops_and_the_last_good_checkpoint_stays(config, finished):
+  config.train.update(steps=10, checkpoint_every=1, learning_rate=float('inf'))
+  with pytest.raises(FloatingPointError, match='update_norm is (inf|nan) at step 7'):
+    train.train_and_evaluate(config, finished)
+  assert sorted(p.name for p in (finished / 'checkpoints').glob('[0-9]*')) == ['2', '4', '6']
 
 
-def test_another_models_workdir_is_refused_and_untouched(config, tmp_path):
-  config.train.steps = 2
-  train.train_and_evaluate(config, tmp_path)
-  files = {p: p.stat().st_mtime_ns for p in tmp_path.rglob('*')}
+def test_another_models_workdir_is_refused_and_untouched(config, finished):
+  files = {p: p.stat().st_mtime_ns for p in finished.rglob('*')}
   config.model.update(latent_dim=7, draws=4)
   with pytest.raises(
     ValueError, match=r'(?s)model.draws: 3 there, 4 now.*model.latent_dim: 6 there'
   ):
-    train.train_and_evaluate(config, tmp_path)
-  assert files == {p: p.stat().st_mtime_ns for p in tmp_path.rglob('*')}
+    train.train_and_evaluate(config, finished)
+  assert files == {p: p.stat().st_mtime_ns for p in finished.rglob('*')}
 
 
 def test_a_workdir_in_use_is_refused_until_it_is_free(config, tmp_path):
-  config.train.steps = 2
   with checkpoint.claim(tmp_path, config.to_dict()):
     with pytest.raises(ValueError, match=f'in use by process {os.getpid()} of .*: wait for it'):
       train.train_and_evaluate(config, tmp_path)
     assert not (tmp_path / 'metrics.jsonl').exists()
-  assert train.train_and_evaluate(config, tmp_path)[0]
+  with checkpoint.claim(tmp_path, config.to_dict()):
+    pass
 
 
 @pytest.mark.parametrize(
@@ -262,7 +272,8 @@ def gradients(config, parts=1, devices=1, training=True):
     variables = jax.jit(model.init, out_shardings=sharding.replicated(mesh))(KEY)
     batch = sharding.global_batch(mesh, np.asarray(images))
     program = jax.jit(lambda *args: train.gradients(loss_fn, *args, parts)).trace(variables, batch)
-    return program.lower().compile()(variables, batch), str(program.jaxpr)
+    results = program.lower().compile()(variables, batch)
+  return jax.device_get(results), str(program.jaxpr)
 
 
 @pytest.mark.parametrize('name', ['fsvae', 'ann_vae'])
@@ -310,11 +321,9 @@ def test_the_checkpoint_of_the_smallest_validation_loss_stays(config, tmp_path, 
   assert Trained(config, tmp_path).step == 6
 
 
-def test_without_validation_there_is_no_best(config, tmp_path):
-  config.train.steps = 2
-  train.train_and_evaluate(config, tmp_path)
+def test_without_validation_there_is_no_best(config, finished):
   with pytest.raises(ValueError, match='no checkpoint .* has a validation loss: train with data.v'):
-    Trained(config, tmp_path, 'best')
+    Trained(config, finished, 'best')
 
 
 def test_flips_mirror_half_of_the_images(config):

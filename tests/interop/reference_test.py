@@ -12,6 +12,8 @@ from fsvae_jax.interop import reference
 from fsvae_jax.models import fsvae
 from tests import golden
 
+pytestmark = pytest.mark.usefixtures('quick_compilation')
+
 STATE = golden.group(golden.load('fsvae_small'), 'state')
 
 

@@ -9,6 +9,8 @@ from jax import lax
 from configs import mnist
 from fsvae_jax.metrics import fad, frechet
 
+pytestmark = pytest.mark.usefixtures('quick_compilation')
+
 RNG = np.random.default_rng(0)
 WIDTHS = (32, 64, 128, 256)
 

@@ -1,8 +1,11 @@
 """Scores of reconstructions on cases with a known answer."""
 
 import numpy as np
+import pytest
 
 from fsvae_jax.metrics import reconstruction
+
+pytestmark = pytest.mark.usefixtures('quick_compilation')
 
 IMAGES = np.random.default_rng(0).uniform(-1, 1, (6, 32, 32, 1)).astype(np.float32)
 

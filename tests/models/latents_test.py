@@ -7,6 +7,8 @@ import pytest
 
 from fsvae_jax.models import fsvae, latents
 
+pytestmark = pytest.mark.usefixtures('quick_compilation')
+
 
 def small(timesteps, latent_dim, draws):
   """Networks and variables whose running statistics are not the initial ones."""

@@ -12,6 +12,8 @@ from fsvae_jax import models
 from fsvae_jax.models import fsvae
 from fsvae_jax.spiking import chunks
 
+pytestmark = pytest.mark.usefixtures('quick_compilation')
+
 
 def shapes(config):
   return jax.eval_shape(models.make(config.model).init, jax.random.key(0))

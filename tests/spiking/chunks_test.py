@@ -11,6 +11,8 @@ import pytest
 from fsvae_jax import sharding
 from fsvae_jax.spiking import chunks, layout
 
+pytestmark = pytest.mark.usefixtures('quick_compilation')
+
 
 def respond(shared, x_BF):
   gain_F, kernel = shared
