@@ -78,7 +78,7 @@ def parameters(workdir):
   import jax
   from orbax.checkpoint import v1 as ocp
 
-  tree = ocp.load(workdir.absolute() / 'checkpoints' / str(newest(workdir)) / 'state')
+  tree = ocp.load(workdir.absolute() / 'checkpoints' / str(newest(workdir)))
   return {jax.tree_util.keystr(path): np.asarray(x) for path, x in jax.tree.leaves_with_path(tree)}
 
 

@@ -52,10 +52,9 @@ def test_a_full_disk_is_reported_and_the_last_good_checkpoint_stays(
   def filling(*args):
     for step, batch in enumerate(batches(*args), 1):
       if step == 4:  # after the checkpoint of step 2
-        with filler.open('wb') as file, pytest.raises(OSError, match='No space left'):
+        with filler.open('wb', buffering=0) as file, pytest.raises(OSError, match='No space left'):
           while True:
             file.write(bytes(1024))
-            file.flush()
       yield batch
 
   with monkeypatch.context() as patch:

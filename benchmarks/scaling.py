@@ -1,0 +1,140 @@
+"""python -m benchmarks.scaling [--out FILE.json] [--images 16]
+
+Weak scaling: what a training step of the MNIST model sends between devices, what that predicts for
+8 to 4,096 of them, and what N processes on this machine reach, each with its share of the cores and
+`--images` images a step, beside one process that has all cores and does the same work.
+"""
+
+import argparse
+import functools
+import json
+import math
+import pathlib
+import re
+import signal
+import subprocess
+import tempfile
+import time
+
+import jax
+import numpy as np
+
+from configs import mnist
+from fsvae_jax import models, sharding, states, train
+
+GFLOP_AN_IMAGE = 1.31  # of training, docs/performance.md
+# Assumed: FLOP/s that training reaches, links of a device (bytes/s) and time of a small all-reduce
+# (s, inside a group of `near` devices and across groups). Links are the vendors' figures.
+MACHINES = {
+  'TPU v5e': {
+    'flops': 40e12,
+    'near': 256,  # a slice; ICI within, data-centre network across
+    'link': 100e9,
+    'far': 12.5e9,
+    'latency': (15e-6, 60e-6),
+  },
+  'H100': {
+    'flops': 100e12,
+    'near': 8,  # a node; NVLink within, 400 Gb/s a device across
+    'link': 450e9,
+    'far': 50e9,
+    'latency': (20e-6, 50e-6),
+  },
+}
+
+
+def compiled_step(devices, batch_size):
+  """HLO text of the training step over so many simulated devices."""
+  config = mnist.get_config()
+  model = models.make(config.model)
+  optimizer = states.make_optimizer(config.train, 100)
+  mesh = sharding.make_mesh(jax.devices()[:devices])
+  with jax.set_mesh(mesh):
+    state = jax.eval_shape(lambda key: states.create(model.init(key), optimizer, 0.0), KEY())
+    whole = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding.replicated(mesh))
+    images = jax.ShapeDtypeStruct((batch_size, 32, 32, 1), np.uint8, sharding=sharding.split(mesh))
+    step = functools.partial(train.train_step, model, optimizer, config, 100)
+    return jax.jit(step).lower(jax.tree.map(whole, state), images, KEY()).compile().as_text()
+
+
+def KEY():
+  return jax.random.key(0)
+
+
+def collectives(text):
+  """All-reduces of a compiled step, each counted once: {'all_reduces', 'gradient_bytes', ...}.
+
+  Arrays of two or more axes are gradients of kernels; the others are tdBN's statistics and their
+  gradients, its parameters' gradients, and metrics. A CPU repeats some in loops over chunks.
+  """
+  found = {'all_reduces': 0, 'gradient_bytes': 0, 'other_bytes': 0}
+  for shapes in re.findall(r'= (.*?) all-reduce(?:-start)?\(', text):
+    found['all_reduces'] += 1
+    for dims in re.findall(r'f32\[([\d,]*)\]', shapes):
+      axes = [int(n) for n in dims.split(',') if n]
+      found['gradient_bytes' if len(axes) > 1 else 'other_bytes'] += 4 * math.prod(axes)
+  others = re.findall(r'(all-gather|all-to-all|collective-permute|reduce-scatter)\(', text)
+  return found | {'other_collectives': len(others)}
+
+
+def predicted(sent, machine, devices, images):
+  """Share of a step that is arithmetic, if all that is sent is waited for."""
+  compute = images * GFLOP_AN_IMAGE * 1e9 / machine['flops']
+  near = min(devices, machine['near'])
+  across = devices > machine['near']
+  size = sent['gradient_bytes'] + sent['other_bytes']
+  ring = lambda n, link: 2 * (n - 1) / n * size / link
+  wait = ring(near, machine['link']) + (ring(devices / near, machine['far']) if across else 0)
+  wait += sent['all_reduces'] * machine['latency'][across]
+  return compute / (compute + wait)
+
+
+def measured(processes, images, alone):
+  """Images per second of N processes with their shares of the cores, or of one with all of them."""
+  root = pathlib.Path(__file__).parent.parent
+  flags = {'data.name': 'digits', 'train.batch_size': processes * images, 'train.steps': 1000}
+  flags |= {'train.log_every': 1, 'train.test_every': 0, 'train.checkpoint_every': 0}
+  flags |= {'test.batch_size': processes, 'test.samples': processes}
+  with tempfile.TemporaryDirectory() as workdir:
+    command = ['launch/local.sh', '--config=configs/mnist.py', f'--workdir={workdir}']
+    command += [f'--config.{name}={value}' for name, value in flags.items()]
+    command += [] if alone else [f'--processes={processes}']
+    run = subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    log = pathlib.Path(workdir) / 'metrics.jsonl'
+    while run.poll() is None and (not log.exists() or len(log.read_text().splitlines()) < 12):
+      time.sleep(0.5)
+    run.send_signal(signal.SIGTERM)
+    printed, _ = run.communicate()
+    assert run.returncode == 75, printed.decode()
+    speeds = [json.loads(line).get('images_per_s') for line in log.read_text().splitlines()]
+  return float(np.median([speed for speed in speeds[2:-1] if speed]))
+
+
+def main():
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
+  parser.add_argument('--out', type=pathlib.Path)
+  parser.add_argument('--images', type=int, default=16)
+  args = parser.parse_args()
+
+  sent = collectives(compiled_step(len(jax.devices()), 8 * len(jax.devices())))
+  result = {'sent': sent, 'predicted': {}, 'measured': []}
+  for name, machine in MACHINES.items():
+    for images in (4, 32, 250):
+      row = {n: round(predicted(sent, machine, n, images), 3) for n in (8, 64, 512, 4096)}
+      result['predicted'][f'{name}, {images} images a device'] = row
+  for processes in (1, 2, 4):
+    alone = measured(processes, args.images, alone=True)
+    together = measured(processes, args.images, alone=False)
+    row = {'processes': processes, 'together': together, 'alone': alone, 'ratio': together / alone}
+    result['measured'].append({name: round(value, 3) for name, value in row.items()})
+  text = json.dumps(result, indent=1)
+  print(text)
+  if args.out:
+    args.out.write_text(text + '\n')
+
+
+if __name__ == '__main__':
+  jax.config.update('jax_num_cpu_devices', 4)
+  main()
