@@ -2,7 +2,8 @@
 
 Weak scaling: what a training step of the MNIST model sends between devices, what that predicts for
 8 to 4,096 of them, and what N processes on this machine reach, each with its share of the cores and
-`--images` images a step, beside one process that has all cores and does the same work.
+`--images` images a step, beside one process that has all cores and does the same work. Last, memory
+and speed with micro-batches and rematerialisation.
 """
 
 import argparse
@@ -40,6 +41,15 @@ MACHINES = {
     'far': 50e9,
     'latency': (20e-6, 50e-6),
   },
+}
+
+
+# What saves memory at batch 250.
+SAVING = {
+  'neither': {},
+  'remat': {'model.remat': True},
+  'micro_batches=5': {'train.micro_batches': 5},
+  'micro_batches=25': {'train.micro_batches': 25},
 }
 
 
@@ -89,25 +99,26 @@ def predicted(sent, machine, devices, images):
   return compute / (compute + wait)
 
 
-def measured(processes, images, alone):
-  """Images per second of N processes with their shares of the cores, or of one with all of them."""
+def measured(processes, batch_size, **fields):
+  """(images per second, peak GB of process 0) of a run on this machine."""
   root = pathlib.Path(__file__).parent.parent
-  flags = {'data.name': 'digits', 'train.batch_size': processes * images, 'train.steps': 1000}
+  flags = {'data.name': 'digits', 'train.batch_size': batch_size, 'train.steps': 1000}
   flags |= {'train.log_every': 1, 'train.test_every': 0, 'train.checkpoint_every': 0}
-  flags |= {'test.batch_size': processes, 'test.samples': processes}
+  flags |= {'test.batch_size': processes, 'test.samples': processes, **fields}
   with tempfile.TemporaryDirectory() as workdir:
-    command = ['launch/local.sh', '--config=configs/mnist.py', f'--workdir={workdir}']
+    command = ['launch/local.sh', f'--processes={processes}', '--config=configs/mnist.py']
     command += [f'--config.{name}={value}' for name, value in flags.items()]
-    command += [] if alone else [f'--processes={processes}']
+    command += [f'--workdir={workdir}']
     run = subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     log = pathlib.Path(workdir) / 'metrics.jsonl'
-    while run.poll() is None and (not log.exists() or len(log.read_text().splitlines()) < 12):
+    while run.poll() is None and (not log.exists() or len(log.read_text().splitlines()) < 10):
       time.sleep(0.5)
     run.send_signal(signal.SIGTERM)
     printed, _ = run.communicate()
     assert run.returncode == 75, printed.decode()
-    speeds = [json.loads(line).get('images_per_s') for line in log.read_text().splitlines()]
-  return float(np.median([speed for speed in speeds[2:-1] if speed]))
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+  speeds = [row['images_per_s'] for row in rows[2:-1] if 'images_per_s' in row]
+  return float(np.median(speeds)), rows[-1]['peak_memory_gb']
 
 
 def main():
@@ -119,16 +130,19 @@ def main():
   args = parser.parse_args()
 
   sent = collectives(compiled_step(len(jax.devices()), 8 * len(jax.devices())))
-  result = {'sent': sent, 'predicted': {}, 'measured': []}
+  result = {'sent': sent, 'predicted': {}, 'measured': [], 'memory': {}}
   for name, machine in MACHINES.items():
     for images in (4, 32, 250):
       row = {n: round(predicted(sent, machine, n, images), 3) for n in (8, 64, 512, 4096)}
       result['predicted'][f'{name}, {images} images a device'] = row
   for processes in (1, 2, 4):
-    alone = measured(processes, args.images, alone=True)
-    together = measured(processes, args.images, alone=False)
+    batch_size = processes * args.images
+    (alone, _), (together, _) = measured(1, batch_size), measured(processes, batch_size)
     row = {'processes': processes, 'together': together, 'alone': alone, 'ratio': together / alone}
     result['measured'].append({name: round(value, 3) for name, value in row.items()})
+  for name, fields in SAVING.items():
+    speed, peak = measured(1, 250, **fields)
+    result['memory'][name] = {'images_per_s': round(speed, 1), 'peak_gb': round(peak, 2)}
   text = json.dumps(result, indent=1)
   print(text)
   if args.out:
