@@ -10,8 +10,9 @@ import math
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.sharding import PartitionSpec as P
 
-from fsvae_jax.spiking.layout import join_parts, shards, take_part
+from fsvae_jax.spiking.layout import join_parts, shards, split_like, take_part
 
 CACHE_BYTES = 2**21  # of the larger of a chunk's argument and result
 
@@ -68,13 +69,27 @@ def _backward_loop(function, size, shared, x_B, dy_B):
   if count == 1:
     return _pull(function, shared, x_B, dy_B)
 
-  def chunk(d_shared, i):
-    own = take_part(x_B, i, count), take_part(dy_B, i, count)
-    d_own, dx_B = _pull(function, shared, *own)
-    return jax.tree.map(jnp.add, d_shared, d_own), dx_B
+  def loop(shared, x_B, dy_B):
+    def chunk(d_shared, i):
+      own = take_part(x_B, i, count), take_part(dy_B, i, count)
+      d_own, dx_B = _pull(function, shared, *own)
+      return jax.tree.map(jnp.add, d_shared, d_own), dx_B
 
-  d_shared, dx_NB = lax.scan(chunk, jax.tree.map(jnp.zeros_like, shared), jnp.arange(count))
-  return d_shared, join_parts(dx_NB)
+    d_shared, dx_NB = lax.scan(chunk, jax.tree.map(jnp.zeros_like, shared), jnp.arange(count))
+    return d_shared, join_parts(dx_NB)
+
+  if shards(x_B) == 1:
+    return loop(shared, x_B, dy_B)
+  (axis,) = split_like(x_B).spec
+
+  def own(*arrays):  # each device's rows by themselves: one all-reduce, instead of one a chunk
+    d_shared, dx_B = loop(*arrays)
+    return lax.psum(d_shared, axis), dx_B
+
+  specs = (P(), P(axis), P(axis)), (P(), P(axis))
+  return jax.shard_map(own, in_specs=specs[0], out_specs=specs[1], check_vma=False)(
+    shared, x_B, dy_B
+  )
 
 
 def _forward(function, size, shared, x_B):

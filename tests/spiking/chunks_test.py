@@ -63,6 +63,8 @@ def test_a_split_batch_stays_where_it_is():
     text = run.lower(shared, split).compile().as_text()
   chex.assert_trees_all_close(got, want, rtol=1e-5, atol=1e-5)
   assert 'all-gather' not in text and 'all-to-all' not in text
+  loops, main = text.split('\nENTRY ')
+  assert 'all-reduce(' in main and 'all-reduce(' not in loops  # once, not once a chunk
 
 
 def test_fitting_keeps_the_largest_array_in_cache():
