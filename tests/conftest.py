@@ -14,7 +14,7 @@ jax.config.update('jax_numpy_rank_promotion', 'raise')
 
 
 def pytest_addoption(parser):
-  parser.addoption('--kills', type=int, default=2, help='of the run in chaos_test.py')
+  parser.addoption('--kills', type=int, default=0, help='of the run in chaos_test.py')
 
 
 @pytest.fixture(scope='session', autouse=True)

@@ -56,11 +56,6 @@ def assert_same_run(workdir, other):
     np.testing.assert_allclose(got[name], want[name], rtol=1e-4, atol=1e-5, err_msg=name)
 
 
-def test_one_process_with_four_devices_trains_as_one_device(folder, alone):
-  outputs([smoke.start(folder / 'four', folder / 'cache', FIELDS, alone, devices=4)])
-  assert_same_run(folder / 'four', alone)
-
-
 def test_two_processes_survive_losses_and_end_as_one_that_had_none(folder, alone):
   """One is killed, a checkpoint is cut short, one is told to stop; one process alone goes on."""
   workdir = folder / 'two'
