@@ -15,6 +15,8 @@ from fsvae_jax.models import fsvae, networks
 from fsvae_jax.spiking import chunks
 from tests import golden
 
+pytestmark = pytest.mark.usefixtures('quick_compilation')
+
 GOLDEN = golden.load('fsvae_small')
 CONFIG = fsvae.FSVAEConfig(timesteps=6, latent_dim=8, draws=4)
 NETS = fsvae.build(CONFIG)
