@@ -12,6 +12,7 @@ import traceback
 
 import jax
 from jax._src import distributed as jax_distributed  # JAX shows its key-value store nowhere else
+from jax.experimental import multihost_utils
 
 BEAT_SECONDS = 2  # between two signs of life of a process
 SILENT_SECONDS = 20  # without one, it is taken for dead, and the others end
@@ -38,6 +39,7 @@ def joined(coordinator=None, processes=None, process=None):
   if jax.process_count() == 1:
     yield
     return
+  multihost_utils.sync_global_devices('joined')  # connections are made while all are here
   faulthandler.disable()  # where JAX ends the process itself, its message is the one to read
   signs = _Signs(jax_distributed.global_state.client)
   threading.Thread(target=signs.watch, daemon=True).start()
@@ -90,6 +92,19 @@ def join(coordinator=None, processes=None, process=None):
   elif importlib.util.find_spec('libtpu') and os.environ.get('JAX_PLATFORMS') != 'cpu':
     with contextlib.suppress(ValueError):  # raised where no TPU is, or one without other hosts
       jax.distributed.initialize()
+
+
+def meet(minutes=60):
+  """Waits until all processes have come here, as after compiling.
+
+  In a collective, they would give up on each other after half a minute (on CPU).
+  """
+  if jax.process_count() > 1:
+    name = f'meeting {next(_meetings)}'
+    jax_distributed.global_state.client.wait_at_barrier(name, minutes * 60_000)
+
+
+_meetings = itertools.count()
 
 
 def _launched():

@@ -12,7 +12,17 @@ import numpy as np
 import optax
 from clu import parameter_overview
 
-from fsvae_jax import checkpoint, data, memory, models, progress, sharding, states, writer
+from fsvae_jax import (
+  checkpoint,
+  data,
+  distributed,
+  memory,
+  models,
+  progress,
+  sharding,
+  states,
+  writer,
+)
 from fsvae_jax.spiking import layout
 
 
@@ -200,6 +210,7 @@ def train_and_evaluate(config, workdir):
         ),
         train_key,
       )
+      distributed.meet()
       for step, batch in enumerate(
         data.batches(train_images, batch_size, config.seed, start, total, *share), start + 1
       ):
