@@ -21,7 +21,7 @@ import jax
 import numpy as np
 
 from configs import mnist
-from fsvae_jax import models, sharding, states, train
+from fsvae_jax import models, sharding, states, train, writer
 
 GFLOP_AN_IMAGE = 1.31  # of training, docs/performance.md
 # Assumed: FLOP/s that training reaches, links of a device (bytes/s) and time of a small all-reduce
@@ -110,13 +110,13 @@ def measured(processes, batch_size, **fields):
     command += [f'--config.{name}={value}' for name, value in flags.items()]
     command += [f'--workdir={workdir}']
     run = subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    log = pathlib.Path(workdir) / 'metrics.jsonl'
-    while run.poll() is None and (not log.exists() or len(log.read_text().splitlines()) < 10):
+    metrics = functools.partial(writer.read_metrics, pathlib.Path(workdir))
+    while run.poll() is None and len(metrics()) < 10:
       time.sleep(0.5)
     run.send_signal(signal.SIGTERM)
     printed, _ = run.communicate()
     assert run.returncode == 75, printed.decode()
-    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    rows = metrics()
   speeds = [row['images_per_s'] for row in rows[2:-1] if 'images_per_s' in row]
   return float(np.median(speeds)), rows[-1]['peak_memory_gb']
 

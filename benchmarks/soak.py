@@ -14,6 +14,8 @@ import time
 
 import numpy as np
 
+from fsvae_jax import writer
+
 
 def newest(workdir):
   """Number of the newest checkpoint; 0 if there is none."""
@@ -121,7 +123,8 @@ def main():
 
 
 def steps_logged(workdir):
-  return [json.loads(line)['step'] for line in (workdir / 'metrics.jsonl').open()]
+  """Steps of the lines of metrics.jsonl."""
+  return [row['step'] for row in writer.read_metrics(workdir)]
 
 
 if __name__ == '__main__':

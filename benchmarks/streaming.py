@@ -17,6 +17,7 @@ import time
 import numpy as np
 
 from benchmarks import soak
+from fsvae_jax import writer
 
 PIXELS = 64
 RECORD_BYTES = 12_400  # of noise, which PNG cannot compress
@@ -89,7 +90,7 @@ def training(folder, steps):
   process = subprocess.Popen([*command, f'--workdir={workdir}'], stdout=subprocess.DEVNULL)
   seen = [gb for step, gb in soak.watch(process, workdir) if 0 < step < steps]
   tenth = max(1, len(seen) // 10)
-  speed = [json.loads(line)['images_per_s'] for line in (workdir / 'metrics.jsonl').open()]
+  speed = [row['images_per_s'] for row in writer.read_metrics(workdir)]
   return {
     'steps': steps,
     'images_per_s': round(float(np.median(speed))),

@@ -161,20 +161,11 @@ def train_and_evaluate(config, workdir):
   workdir = pathlib.Path(workdir)
   model = models.make(config.model)
   mesh = sharding.make_mesh()
-  batch_size, parts = config.train.batch_size, config.train.micro_batches
-  sharding.check_batch(mesh, 'train.batch_size', batch_size, parts)
-  for name in ('test.batch_size', 'test.samples'):
-    sharding.check_batch(mesh, name, config[name])
-  size = config.model.image_size, config.model.channels
-  train_images, test_images = (data.load(config.data, *size, split) for split in ('train', 'test'))
-  train_images, held_out = data.hold_out(train_images, config.data.validation)
+  batch_size = config.train.batch_size
+  train_images, held_out, test_images = load_images(config, mesh)
   per_epoch = data.steps_per_epoch(len(train_images), batch_size)
   total = config.train.steps or config.train.epochs * per_epoch
   optimizer = states.make_optimizer(config.train, total)
-  for name, images in (('test', test_images), ('validation', held_out)):
-    if images is not None and len(images) < mesh.size:
-      raise ValueError(f'{len(images)} {name} images are too few for {mesh.size} devices')
-
   with contextlib.ExitStack() as stack:
     stack.enter_context(checkpoint.claim(workdir, config.to_dict()))
     stack.enter_context(jax.set_mesh(mesh))
@@ -245,6 +236,26 @@ def train_and_evaluate(config, workdir):
     log.say(f'pictures, metrics and checkpoints are in {workdir}')
     stopped = bool(sharding.any_process(mesh, stop.is_set()))
   return not stopped, scalars
+
+
+def load_images(config, mesh):
+  """Images to train on, held out for validation (or None), and of the test split.
+
+  Raises:
+    ValueError: if the devices cannot share a batch of them evenly; and what `data.load` raises.
+  """
+  sharding.check_batch(
+    mesh, 'train.batch_size', config.train.batch_size, config.train.micro_batches
+  )
+  for name in ('test.batch_size', 'test.samples'):
+    sharding.check_batch(mesh, name, config[name])
+  size = config.model.image_size, config.model.channels
+  train_images, test_images = (data.load(config.data, *size, split) for split in ('train', 'test'))
+  train_images, held_out = data.hold_out(train_images, config.data.validation)
+  for name, images in (('test', test_images), ('validation', held_out)):
+    if images is not None and len(images) < mesh.size:
+      raise ValueError(f'{len(images)} {name} images are too few for {mesh.size} devices')
+  return train_images, held_out, test_images
 
 
 def compile_step(function, state, images_BHWC, key):

@@ -1,6 +1,5 @@
 """Several processes of one run: they train as one, survive losses, and say what is wrong."""
 
-import json
 import os
 import signal
 import time
@@ -9,14 +8,10 @@ import jax
 import numpy as np
 import pytest
 
-from fsvae_jax import distributed
+from fsvae_jax import distributed, writer
 from tests import smoke
 
 FIELDS = {'train.steps': 20, 'train.log_every': 1, 'train.test_every': 0, 'train.keep': 20}
-
-
-def lines(workdir):
-  return [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
 
 
 def outputs(processes, codes=(0, 0)):
@@ -47,7 +42,7 @@ def alone(folder):
 
 def assert_same_run(workdir, other):
   """Losses of all steps within float32 rounding, variables close, one model's samples the same."""
-  for got, want in zip(lines(workdir), lines(other), strict=True):
+  for got, want in zip(writer.read_metrics(workdir), writer.read_metrics(other), strict=True):
     assert got['step'] == want['step']
     for name in ('train/loss', 'train/reconstruction', 'train/distance', 'train/rate/z'):
       np.testing.assert_allclose(got[name], want[name], rtol=2e-6, err_msg=f'{name} {got["step"]}')

@@ -15,7 +15,7 @@ import pytest
 from flax import traverse_util
 
 from configs import default
-from fsvae_jax import checkpoint, data, models, sharding, states, train
+from fsvae_jax import checkpoint, data, models, sharding, states, train, writer
 from fsvae_jax.models import fsvae
 from fsvae_jax.spiking import chunks
 from fsvae_jax.trained import Trained
@@ -48,10 +48,6 @@ def finished(trained, tmp_path):
 
 
 KEY = jax.random.key(1)
-
-
-def lines(workdir):
-  return [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
 
 
 def restored(config, workdir):
@@ -87,7 +83,7 @@ def interrupt_after(monkeypatch, steps, number=signal.SIGINT):
 def test_a_run_leaves_what_it_promises(trained):
   (is_finished, last), workdir = trained
   assert is_finished
-  rows = lines(workdir)
+  rows = writer.read_metrics(workdir)
   assert [r['step'] for r in rows] == [2, 3, 4, 6]
   assert {'train/loss', 'train/reconstruction', 'train/distance', 'images_per_s'} <= set(rows[0])
   assert 0.1 < rows[0]['peak_memory_gb'] < 100
@@ -114,12 +110,12 @@ def test_interrupted_and_resumed_equals_uninterrupted(config, finished, tmp_path
       interrupt_after(patch, 1, number)
       assert not train.train_and_evaluate(config, tmp_path / 'cut')[0]
     assert signal.getsignal(number) is before
-    steps.append(lines(tmp_path / 'cut')[-1]['step'])
+    steps.append(writer.read_metrics(tmp_path / 'cut')[-1]['step'])
     assert steps[-2] < steps[-1] < 6
     assert (tmp_path / 'cut' / 'checkpoints' / str(steps[-1])).is_dir()
   train.train_and_evaluate(config, tmp_path / 'cut')
   assert_equal(restored(config, finished), restored(config, tmp_path / 'cut'))
-  whole, cut = (lines(folder)[-1] for folder in (finished, tmp_path / 'cut'))
+  whole, cut = (writer.read_metrics(folder)[-1] for folder in (finished, tmp_path / 'cut'))
   assert whole['step'] == cut['step'] == 6
   assert whole['test/reconstruction'] == cut['test/reconstruction']
 
@@ -317,7 +313,7 @@ def test_the_checkpoint_of_the_smallest_validation_loss_stays(config, tmp_path, 
   monkeypatch.setattr(train.TestSet, 'means', lambda self, variables: {'loss': next(losses)})
   train.train_and_evaluate(config, tmp_path)
   assert sorted(p.name for p in (tmp_path / 'checkpoints').glob('[0-9]*')) == ['4', '6']
-  assert [row.get('validation/loss') for row in lines(tmp_path)] == [0.2, 0.1, 0.3]
+  assert [row.get('validation/loss') for row in writer.read_metrics(tmp_path)] == [0.2, 0.1, 0.3]
   assert Trained(config, tmp_path, 'best').step == 4
   assert Trained(config, tmp_path).step == 6
 
