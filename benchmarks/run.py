@@ -30,6 +30,7 @@ import numpy as np
 from benchmarks import plain
 from configs import mnist
 from fsvae_jax import data, memory, models, sharding, states, train
+from fsvae_jax.spiking import linear
 
 GFLOP_PER_TRAINED_IMAGE = 1.31  # T = 16, all products forward and backward, both sampling passes
 HUGE_PAGES = 'glibc.malloc.hugetlb=1'
@@ -50,7 +51,8 @@ def rates(dtype, repetitions):
   """What the device's own matrix products and copies reach: {'gflops', 'copy_gb_per_s'}."""
   n = 4096 if jax.default_backend() == 'cpu' else 16384
   a = jnp.ones((n, n), dtype)
-  product, copy = jax.jit(lambda a: a @ a), jax.jit(lambda a: a + 1)
+  product = jax.jit(lambda a: jnp.matmul(a, a, precision=linear.EXACT))
+  copy = jax.jit(lambda a: a + 1)
   return {
     'gflops': 2 * n**3 / timed(lambda: product(a), repetitions) / 1e9,
     'copy_gb_per_s': 2 * a.nbytes / timed(lambda: copy(a), repetitions) / 1e9,

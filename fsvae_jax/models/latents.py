@@ -12,9 +12,9 @@ that carries every neuron's residue: a sample of T steps costs T step evaluation
 import chex
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from fsvae_jax.spiking.layout import batch_split, draw_part, wide
+from fsvae_jax.spiking.recurrence import at, scan
 
 
 def draw_picks(key, batch, timesteps, latent_dim, draws):
@@ -43,20 +43,18 @@ def bernoulli(step, picks_BTD, x_BTD=None):
     picks_BTD: [B, T, D] integers in [0, K).
     x_BTD: [B, T, D] encoder spikes, or None.
   """
-  xs_TBD = () if x_BTD is None else (jnp.moveaxis(x_BTD, 1, 0),)
 
-  def sample(carry, inputs):
+  def sample(t, carry, _):
     z_BD, residues = carry
-    picks_BD, *x = inputs
-    spikes_BDK, residues = step(jnp.concatenate((*x, z_BD), axis=-1), residues)
-    z_BD = take(spikes_BDK, picks_BD)
+    x_BD = () if x_BTD is None else (at(x_BTD, t),)
+    spikes_BDK, residues = step(jnp.concatenate((*x_BD, z_BD), axis=-1), residues)
+    z_BD = take(spikes_BDK, at(picks_BTD, t))
     return (z_BD, residues), z_BD
 
-  picks_TBD = jnp.moveaxis(picks_BTD, 1, 0)
-  z_BD = jnp.zeros_like(picks_TBD[0], dtype=jnp.float32)
-  residues = rest(step, jnp.concatenate((*(x[0] for x in xs_TBD), z_BD), axis=-1))
-  _, z_TBD = lax.scan(sample, (z_BD, residues), (picks_TBD, *xs_TBD))
-  return jnp.moveaxis(z_TBD, 0, 1)
+  z_BTD = jnp.zeros_like(picks_BTD, dtype=jnp.float32)
+  given_BTI = z_BTD if x_BTD is None else jnp.concatenate((x_BTD, z_BTD), axis=-1)
+  start = z_BTD[:, 0], rest(step, given_BTI[:, 0])
+  return scan(sample, picks_BTD.shape[1], start, z_BTD)[1]
 
 
 def scheduled(step, z_BTD, key, rate, first=5, part=(0, 1)):
@@ -78,20 +76,15 @@ def scheduled(step, z_BTD, key, rate, first=5, part=(0, 1)):
   )
   noise_BTD = 1e-3 * draw_part(draw, noise_key, batch, part)
 
-  def replace(carry, inputs):
+  def replace(t, carry, z_BD):
     given_BD, residues = carry
-    z_BD, coin, noise_BD = inputs
     spikes_BDK, residues = step(given_BD, residues)
-    own_BD = (jnp.mean(wide(spikes_BDK), -1) + noise_BD > 0.5).astype(z_BD.dtype)
-    given_BD = jnp.where(coin, own_BD, z_BD)
+    own_BD = (jnp.mean(wide(spikes_BDK), -1) + at(noise_BTD, t) > 0.5).astype(z_BD.dtype)
+    given_BD = jnp.where(coins_T[t], own_BD, z_BD)
     return (given_BD, residues), given_BD
 
-  z_TBD = jnp.moveaxis(z_BTD, 1, 0)
-  start = jnp.zeros_like(z_TBD[0])
-  _, given_TBD = lax.scan(
-    replace, (start, rest(step, start)), (z_TBD, coins_T, jnp.moveaxis(noise_BTD, 1, 0))
-  )
-  return jnp.moveaxis(given_TBD, 0, 1)
+  zero_BD = jnp.zeros_like(z_BTD[:, 0])
+  return scan(replace, timesteps, (zero_BD, rest(step, zero_BD)), z_BTD)[1]
 
 
 def rest(step, input_BI):

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.sharding import PartitionSpec as P
 
+from fsvae_jax.spiking import platform
 from fsvae_jax.spiking.layout import join_parts, shards, split_like, take_part
 
 CACHE_BYTES = 2**21  # of the larger of a chunk's argument and result
@@ -43,7 +44,7 @@ def fitting(*shapes_B):
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _in_chunks(function, size, shared, x_B):
   loop = functools.partial(_forward_loop, function, size)
-  return lax.platform_dependent(shared, x_B, cpu=loop, default=function)
+  return platform.choose(shared, x_B, cpu=loop, default=function)
 
 
 def _count(size, x_B):
@@ -98,7 +99,7 @@ def _forward(function, size, shared, x_B):
 
 def _backward(function, size, inputs, dy_B):
   loop = functools.partial(_backward_loop, function, size)
-  return lax.platform_dependent(*inputs, dy_B, cpu=loop, default=functools.partial(_pull, function))
+  return platform.choose(*inputs, dy_B, cpu=loop, default=functools.partial(_pull, function))
 
 
 _in_chunks.defvjp(_forward, _backward)

@@ -8,10 +8,12 @@ convolutions.
 
 import chex
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
-from fsvae_jax.spiking.layout import deinterleave, reshape
-from fsvae_jax.spiking.linear import matmul
+from fsvae_jax.spiking import platform
+from fsvae_jax.spiking.layout import reshape
+from fsvae_jax.spiking.linear import EXACT, matmul
 
 _DIMS = ('NHWC', 'HWIO', 'NHWC')
 
@@ -19,7 +21,7 @@ _DIMS = ('NHWC', 'HWIO', 'NHWC')
 def conv(x_NHWC, kernel):
   """3x3 convolution, stride 2, padding 1: [N, H, W, C] -> [N, H/2, W/2, out]; H and W even."""
   _check(x_NHWC, kernel)
-  return lax.platform_dependent(x_NHWC, kernel, cpu=_conv_patches, default=_conv_native)
+  return platform.choose(x_NHWC, kernel, cpu=_conv_patches, default=_conv_native)
 
 
 def conv_transpose_phases(x_NHWC, kernel):
@@ -30,18 +32,13 @@ def conv_transpose_phases(x_NHWC, kernel):
   `interleave`.
   """
   _check(x_NHWC, kernel)
-  return lax.platform_dependent(
-    x_NHWC,
-    kernel,
-    cpu=_transpose_phases,
-    default=lambda x, k: deinterleave(_transpose_native(x, k)),
-  )
+  return platform.choose(x_NHWC, kernel, cpu=_transpose_patches, default=_transpose_native)
 
 
 def conv_transpose_stride1(x_NHWC, kernel):
   """Transposed 3x3 convolution, stride 1, padding 1: [N, H, W, C] -> [N, H, W, out]."""
   _check(x_NHWC, kernel)
-  return lax.platform_dependent(x_NHWC, kernel, cpu=_stride1_shifts, default=_stride1_native)
+  return platform.choose(x_NHWC, kernel, cpu=_stride1_shifts, default=_stride1_native)
 
 
 def _check(x_NHWC, kernel):
@@ -49,8 +46,14 @@ def _check(x_NHWC, kernel):
   chex.assert_shape(kernel, (3, 3, x_NHWC.shape[-1], None))
 
 
+def _native(x, kernel, strides, padding):
+  return lax.conv_general_dilated(
+    x, kernel, strides, (padding, padding), dimension_numbers=_DIMS, precision=EXACT
+  )
+
+
 def _conv_native(x, kernel):
-  return lax.conv_general_dilated(x, kernel, (2, 2), ((1, 1), (1, 1)), dimension_numbers=_DIMS)
+  return _native(x, kernel, (2, 2), (1, 1))
 
 
 def _conv_patches(x, kernel):
@@ -61,12 +64,16 @@ def _conv_patches(x, kernel):
 
 
 def _transpose_native(x, kernel):
-  return lax.conv_general_dilated(
-    x, kernel[::-1, ::-1], (1, 1), ((1, 2), (1, 2)), lhs_dilation=(2, 2), dimension_numbers=_DIMS
-  )
+  # One convolution with four outputs, of which every phase's kernel is a 2x2 part of the whole one:
+  # the gradients of a dilated convolution are windows as large as the image in XLA's GPU backend.
+  phase, tap, k = np.ogrid[:2, :2, :3]
+  picked = (k == 1 + phase - 2 * tap).astype(kernel.dtype)  # kernel row of a phase's tap
+  kernel = jnp.einsum('iak,jbl,klco->abcijo', picked, picked, kernel, precision=EXACT)
+  phases = _native(x, kernel.reshape(*kernel.shape[:3], -1), (1, 1), (0, 1))
+  return reshape(phases, *x.shape[:3], *kernel.shape[3:])
 
 
-def _transpose_phases(x, kernel):
+def _transpose_patches(x, kernel):
   # Output row 2h + i draws on kernel row 1 at input row h (i = 0), or on rows 2, 0 at h, h + 1.
   n, h, w, _ = x.shape
   padded = jnp.pad(x, ((0, 0), (0, 1), (0, 1), (0, 0)))
@@ -83,9 +90,7 @@ def _transpose_phases(x, kernel):
 
 
 def _stride1_native(x, kernel):
-  return lax.conv_general_dilated(
-    x, kernel[::-1, ::-1], (1, 1), ((1, 1), (1, 1)), dimension_numbers=_DIMS
-  )
+  return _native(x, kernel[::-1, ::-1], (1, 1), (1, 1))
 
 
 def _stride1_shifts(x, kernel):

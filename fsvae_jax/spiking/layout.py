@@ -80,9 +80,3 @@ def interleave(x):
   """Phases [..., H, W, 2, 2, C] to pixels [..., 2H, 2W, C]."""
   *n, h, w, _, _, c = x.shape
   return reshape(jnp.moveaxis(x, -3, -4), *n, 2 * h, 2 * w, c)
-
-
-def deinterleave(x):
-  """Pixels [N, 2H, 2W, C] to phases [N, H, W, 2, 2, C]."""
-  n, h, w, c = x.shape
-  return jnp.moveaxis(reshape(x, n, h // 2, 2, w // 2, 2, c), -4, -3)

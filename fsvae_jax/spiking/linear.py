@@ -3,9 +3,13 @@
 import math
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 
 from fsvae_jax.spiking.layout import reshape, split_like
+
+# By default, accelerators round the inputs of float32 products, to bfloat16 or TF32.
+EXACT = lax.Precision.HIGHEST
 
 
 def matmul(x, kernel_IO):
@@ -16,11 +20,11 @@ def matmul(x, kernel_IO):
 
 @jax.custom_vjp
 def _matmul(x_NI, kernel_IO):
-  return x_NI @ kernel_IO
+  return jnp.matmul(x_NI, kernel_IO, precision=EXACT)
 
 
 def _forward(x_NI, kernel_IO):
-  return x_NI @ kernel_IO, (x_NI, kernel_IO)
+  return _matmul(x_NI, kernel_IO), (x_NI, kernel_IO)
 
 
 def _backward(residuals, dy_NO):
@@ -31,9 +35,12 @@ def _backward(residuals, dy_NO):
   more_outputs = kernel_IO.shape[1] >= kernel_IO.shape[0]
   left, right = (x_NI, dy_NO) if more_outputs else (dy_NO, x_NI)  # x^T dy is slow for few outputs
   whole = split_like(kernel_IO, axes=0)  # the sum over N ends on every device
-  d_kernel = lax.dot_general(left, right, (((0,), (0,)), ((), ())), out_sharding=whole)
+  d_kernel = lax.dot_general(
+    left, right, (((0,), (0,)), ((), ())), precision=EXACT, out_sharding=whole
+  )
   d_kernel = lax.optimization_barrier(d_kernel)
-  return dy_NO @ kernel_IO.T, d_kernel if more_outputs else d_kernel.T
+  dx_NI = jnp.matmul(dy_NO, kernel_IO.T, precision=EXACT)
+  return dx_NI, d_kernel if more_outputs else d_kernel.T
 
 
 _matmul.defvjp(_forward, _backward)

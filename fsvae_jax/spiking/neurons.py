@@ -6,8 +6,6 @@ that only the synapse's output `x` has to be kept for the backward pass; membran
 there.
 
 Synapses may compute in bfloat16, in which spikes are exact; membranes are always float32.
-
-Time is axis 1. Loops index it in place, which spares the transposes that `lax.scan` would need.
 """
 
 import functools
@@ -16,10 +14,10 @@ from typing import NamedTuple
 import chex
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from fsvae_jax.spiking import surrogate as surrogates
 from fsvae_jax.spiking.layout import per_channel, wide
+from fsvae_jax.spiking.recurrence import at, scan
 
 
 class LIF(NamedTuple):
@@ -59,14 +57,11 @@ def lif(neuron, x_BTF, gain_C, offset_C, residue_BF):
   """
   _check(x_BTF, gain_C, offset_C, residue_BF)
 
-  def step(t, carry):
-    residue, spikes = carry
-    _, spike, residue = _step(neuron, _at(x_BTF, t), gain_C, offset_C, residue)
-    return residue, lax.dynamic_update_index_in_dim(spikes, spike.astype(spikes.dtype), t, 1)
+  def step(t, residue, _):
+    _, spike, residue = _step(neuron, wide(at(x_BTF, t)), gain_C, offset_C, residue)
+    return residue, spike
 
-  residue_BF, spikes_BTF = lax.fori_loop(
-    0, x_BTF.shape[1], step, (residue_BF, jnp.zeros_like(x_BTF))
-  )
+  residue_BF, spikes_BTF = scan(step, x_BTF.shape[1], residue_BF, jnp.zeros_like(x_BTF))
   return spikes_BTF, residue_BF
 
 
@@ -79,21 +74,18 @@ def lif_readout(neuron, x_BTF, gain_C, offset_C, weight_T):
   _check(x_BTF, gain_C, offset_C, x_BTF[:, 0])
   chex.assert_shape(weight_T, (x_BTF.shape[1],))
 
-  def step(t, carry):
+  def step(t, carry, _):
     residue, total = carry
-    _, spike, residue = _step(neuron, _at(x_BTF, t), gain_C, offset_C, residue)
-    return residue, total + jnp.asarray(weight_T)[t] * spike
+    _, spike, residue = _step(neuron, wide(at(x_BTF, t)), gain_C, offset_C, residue)
+    return (residue, total + jnp.asarray(weight_T)[t] * spike), None
 
-  return lax.fori_loop(0, x_BTF.shape[1], step, (rest(x_BTF), rest(x_BTF)))[1]
+  (_, total), _ = scan(step, x_BTF.shape[1], (rest(x_BTF), rest(x_BTF)))
+  return total
 
 
 def _check(x_BTF, gain_C, offset_C, residue_BF):
   chex.assert_equal_shape([x_BTF[:, 0], residue_BF])
   chex.assert_shape([gain_C, offset_C], x_BTF.shape[-1:])
-
-
-def _at(x_BTF, t):
-  return wide(lax.dynamic_index_in_dim(x_BTF, t, 1, keepdims=False))
 
 
 def _step(neuron, x, gain_C, offset_C, residue):
@@ -108,28 +100,24 @@ def _backward(neuron, x_BTF, gain_C, offset_C, residue_BF, d_spike, d_residue_BF
   steps = x_BTF.shape[1]
   derivative = surrogates.SURROGATES[neuron.surrogate]
 
-  def remember(t, carry):
-    residue, u_BTF = carry
-    u, _, residue = _step(neuron, _at(x_BTF, t), gain_C, offset_C, residue)
-    return residue, lax.dynamic_update_index_in_dim(u_BTF, u, t, 1)
+  def remember(t, residue, _):
+    u, _, residue = _step(neuron, wide(at(x_BTF, t)), gain_C, offset_C, residue)
+    return residue, u
 
-  _, u_BTF = lax.fori_loop(0, steps, remember, (residue_BF, jnp.zeros_like(wide(x_BTF))))
+  _, u_BTF = scan(remember, steps, residue_BF, jnp.zeros_like(wide(x_BTF)))
 
   gain = per_channel(gain_C, x_BTF.ndim - 1)
 
-  def step(i, carry):
-    d_residue, dx_BTF, d_gain, d_offset = carry  # the first T - i of dx_BTF still hold membranes
-    t = steps - 1 - i
-    u = _at(dx_BTF, t)
+  def step(t, carry, u):  # dL/dx takes the place of the membranes
+    d_residue, d_gain, d_offset = carry
     spike = (u > neuron.v_th).astype(u.dtype)
     d_o = d_spike(t) - d_residue * neuron.tau * u
     d_u = d_o * derivative(u, neuron.v_th) + d_residue * neuron.tau * (1 - spike)
-    dx_BTF = lax.dynamic_update_index_in_dim(dx_BTF, gain * d_u, t, 1)
-    return d_u, dx_BTF, d_gain + d_u * _at(x_BTF, t), d_offset + d_u
+    return (d_u, d_gain + d_u * wide(at(x_BTF, t)), d_offset + d_u), gain * d_u
 
   zero = jnp.zeros_like(residue_BF)
-  d_residue_BF, dx_BTF, d_gain, d_offset = lax.fori_loop(
-    0, steps, step, (d_residue_BF, u_BTF, zero, zero)
+  (d_residue_BF, d_gain, d_offset), dx_BTF = scan(
+    step, steps, (d_residue_BF, zero, zero), u_BTF, reverse=True
   )
   axes = tuple(range(residue_BF.ndim - 1))
   dx_BTF = dx_BTF.astype(x_BTF.dtype)
@@ -142,7 +130,7 @@ def _lif_forward(neuron, *inputs):
 
 def _lif_backward(neuron, inputs, cotangents):
   d_spikes_BTF, d_residue_BF = cotangents
-  return _backward(neuron, *inputs, lambda t: _at(d_spikes_BTF, t), d_residue_BF)
+  return _backward(neuron, *inputs, lambda t: wide(at(d_spikes_BTF, t)), d_residue_BF)
 
 
 def _readout_forward(neuron, *inputs):

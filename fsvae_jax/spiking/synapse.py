@@ -2,7 +2,6 @@
 
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 
 def psp(x_BTD, time_constant=2.0):
@@ -16,12 +15,9 @@ def psp(x_BTD, time_constant=2.0):
     [B, T, D] potentials, in units of the rate (arXiv 2110.00375, section 4.4).
   """
 
-  def step(s_BD, x_BD):
-    s_BD = s_BD + (x_BD - s_BD) / time_constant
-    return s_BD, s_BD
-
-  _, s_TBD = lax.scan(step, jnp.zeros_like(x_BTD[:, 0]), jnp.moveaxis(x_BTD, 1, 0))
-  return jnp.moveaxis(s_TBD, 0, 1)
+  age_TS = np.subtract.outer(*2 * (np.arange(x_BTD.shape[1]),))  # t - s
+  weight_TS = np.where(age_TS < 0, 0, (1 - 1 / time_constant) ** age_TS / time_constant)
+  return jnp.einsum('bsd,ts->btd', x_BTD, weight_TS.astype(np.float32), precision='highest')
 
 
 def readout_weights(timesteps, decay=0.8):

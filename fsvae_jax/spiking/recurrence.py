@@ -1,0 +1,58 @@
+"""Recurrence over time, which is axis 1 of every array."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from fsvae_jax.spiking import platform
+
+
+def scan(step, timesteps, carry, kept_BTF=None, reverse=False):
+  """`carry, kept[:, t] = step(t, carry, kept[:, t])` for every t.
+
+  On CPU a loop that writes in place, without the transposes of `lax.scan`. Elsewhere every pass of
+  a loop would be kernels of their own, each reading and writing all of the carry; unrolled, XLA
+  joins what lies between two synapses into few kernels.
+
+  Args:
+    step: pure function of t (an integer array), of a pytree, and of an array [B, ...] or None.
+    timesteps: T.
+    carry: pytree of arrays.
+    kept_BTF: array [B, T, ...] whose steps are replaced, its type kept; or None.
+    reverse: from T - 1 to 0.
+
+  Returns:
+    carry and kept, after the last step.
+  """
+  run = lambda way: functools.partial(way, step, timesteps, reverse)
+  return platform.choose(carry, kept_BTF, cpu=run(_loop), default=run(_unrolled))
+
+
+def _loop(step, timesteps, reverse, carry, kept_BTF):
+  def body(i, state):
+    carry, kept_BTF = state
+    t = timesteps - 1 - i if reverse else i
+    carry, new_BF = step(t, carry, at(kept_BTF, t))
+    if kept_BTF is not None:
+      new_BF = new_BF.astype(kept_BTF.dtype)
+      kept_BTF = lax.dynamic_update_index_in_dim(kept_BTF, new_BF, t, 1)
+    return carry, kept_BTF
+
+  return lax.fori_loop(0, timesteps, body, (carry, kept_BTF))
+
+
+def _unrolled(step, timesteps, reverse, carry, kept_BTF):
+  once = jax.jit(step)  # traced once
+  new = {}
+  for t in sorted(range(timesteps), reverse=reverse):
+    carry, new[t] = once(t, carry, at(kept_BTF, t))
+  if kept_BTF is not None:
+    kept_BTF = jnp.stack([new[t] for t in range(timesteps)], 1).astype(kept_BTF.dtype)
+  return carry, kept_BTF
+
+
+def at(x_BTF, t):
+  """x[:, t], [B, ...]; None of None."""
+  return None if x_BTF is None else lax.dynamic_index_in_dim(x_BTF, t, 1, keepdims=False)
