@@ -27,7 +27,8 @@ def dilated_transpose(x, kernel):
     dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
   )
   n, h, w, c = y.shape
-  return jnp.moveaxis(layout.reshape(y, n, h // 2, 2, w // 2, 2, c), -4, -3)
+  phases = jnp.moveaxis(layout.reshape(y, n, h // 2, 2, w // 2, 2, c), -4, -3)
+  return layout.reshape(phases, n, h // 2, w // 2, 4 * c)
 
 
 def turn_off(technique, stack):

@@ -51,20 +51,20 @@ class TdBN(nn.Module):
   Every value of x counts `hold` times.
   """
 
+  channels: int
   amplitude: float
   hold: int = 1
 
   @nn.compact
   def __call__(self, x, train):
-    channels = x.shape[-1:]
-    scale = self.param('scale', nn.initializers.ones, channels)
-    bias = self.param('bias', nn.initializers.zeros, channels)
-    running_mean = self.variable('batch_stats', 'mean', jnp.zeros, channels)
-    running_var = self.variable('batch_stats', 'var', jnp.ones, channels)
+    scale = self.param('scale', nn.initializers.ones, self.channels)
+    bias = self.param('bias', nn.initializers.zeros, self.channels)
+    running_mean = self.variable('batch_stats', 'mean', jnp.zeros, self.channels)
+    running_var = self.variable('batch_stats', 'var', jnp.ones, self.channels)
     mean, var = running_mean.value, running_var.value
     if train:
-      mean, var = norm.batch_statistics(x)
-      count = x.size // x.shape[-1] * self.hold
+      mean, var = norm.batch_statistics(x, self.channels)
+      count = x.size // self.channels * self.hold
       running_mean.value = norm.move(running_mean.value, mean)
       running_var.value = norm.move(running_var.value, norm.unbiased(var, count))
     return norm.gain_offset(mean, var, scale, bias, self.amplitude)
@@ -88,19 +88,19 @@ class SpikingLayer(nn.Module):
 
   @nn.compact
   def __call__(self, before, train):
-    x = before.x_BTF if isinstance(before, Drive) else before
-    synapses = Synapses(self.features, self.window, self.transposed, name='synapses')(x.shape[-1])
+    inputs = before.gain_C.size if isinstance(before, Drive) else before.shape[-1]
+    synapses = Synapses(self.features, self.window, self.transposed, name='synapses')(inputs)
     if train:  # tdBN takes the bias away again; Adam would scale up what rounding leaves of a slope
       synapses = synapses[0], jax.lax.stop_gradient(synapses[1])
     operation = in_dtype(self.dtype, self.operation)
     if isinstance(before, Drive):
       x = fire_and_respond(self.neuron, before, operation, synapses)
     elif self.window:
-      x = chunks.in_chunks(functools.partial(respond, operation), synapses, x)
+      x = chunks.in_chunks(functools.partial(respond, operation), synapses, before)
     else:
-      x = respond(operation, synapses, x)
-    gain, offset = TdBN(self.alpha * self.neuron.v_th, self.hold, name='norm')(x, train)
-    drive = Drive(x, gain, offset, self.hold * x.shape[1])
+      x = respond(operation, synapses, before)
+    tdbn = TdBN(self.features, self.alpha * self.neuron.v_th, self.hold, name='norm')
+    drive = Drive(x, *tdbn(x, train), self.hold * x.shape[1])
     for what, measure in RECORDS.items():
       if self.is_mutable_collection(what) and not self.is_initializing():
         measured = measure(self.neuron, drive)
@@ -111,16 +111,16 @@ class SpikingLayer(nn.Module):
 
 def fire(neuron, drive, residue_BF=None):
   """Spikes [B, T, ...] and residue [B, ...] of the neurons that `drive` drives."""
-  x_BTF = _held(drive)
+  x_BTF, *affine = _inputs(drive)
   residue_BF = neurons.rest(x_BTF) if residue_BF is None else residue_BF
-  return neurons.lif(neuron, x_BTF, drive.gain_C, drive.offset_C, residue_BF)
+  return neurons.lif(neuron, x_BTF, *affine, residue_BF)
 
 
 def respond(operation, synapses, x_BTF):
   """What synapses (kernel, bias) make of spikes or images: [B, T, ..., C]."""
   kernel, bias_C = synapses
   y_BTF = operation(x_BTF, kernel)
-  return (y_BTF + layout.per_channel(bias_C, y_BTF.ndim)).astype(y_BTF.dtype)
+  return (y_BTF + layout.per_channel(bias_C, y_BTF)).astype(y_BTF.dtype)
 
 
 def fire_and_respond(neuron, drive, operation, synapses):
@@ -138,8 +138,7 @@ def read(neuron, drive, weight_T):
   """The same spikes' sum over time, weighted by `weight_T` [T]: [B, ...]."""
 
   def total(shared, x_BTF):
-    x_BTF = _held(drive._replace(x_BTF=x_BTF))
-    return neurons.lif_readout(neuron, x_BTF, *shared, weight_T)
+    return neurons.lif_readout(neuron, *_inputs(Drive(x_BTF, *shared, drive.timesteps)), weight_T)
 
   return chunks.in_chunks(total, (drive.gain_C, drive.offset_C), drive.x_BTF)
 
@@ -154,9 +153,12 @@ def rates(neuron, drive):
 RECORDS = {'rates': rates, 'spikes': lambda neuron, drive: fire(neuron, drive)[0]}
 
 
-def _held(drive):
-  x_BTF = drive.x_BTF
-  return jnp.broadcast_to(x_BTF, (x_BTF.shape[0], drive.timesteps, *x_BTF.shape[2:]))
+def _inputs(drive):
+  """x of all steps, and gain and offset of all phases (see conv.py) of its channels."""
+  x_BTF, gain_C, offset_C, timesteps = drive
+  phases = x_BTF.shape[-1] // gain_C.size
+  x_BTF = jnp.broadcast_to(x_BTF, (x_BTF.shape[0], timesteps, *x_BTF.shape[2:]))
+  return x_BTF, jnp.tile(gain_C, phases), jnp.tile(offset_C, phases)
 
 
 def over_time(operation):
@@ -268,9 +270,9 @@ class Decoder(nn.Module):
     # The read-out multiplies by `total`: without the gain, tanh starts saturated, +1 or -1 by luck.
     kernel, bias = Synapses(self.channels, (3, 3), True, 1 / total, name='pixels')(x.shape[-1])
     pixels = conv.conv_transpose_stride1(x, kernel)
-    return jnp.tanh(pixels + total * layout.per_channel(bias, pixels.ndim))
+    return jnp.tanh(pixels + total * layout.per_channel(bias, pixels))
 
 
-def upsample_phases(spikes_NHWIJC, kernel):
-  """`conv_transpose_phases` of what an earlier one made."""
-  return conv.conv_transpose_phases(layout.interleave(spikes_NHWIJC), kernel)
+def upsample_phases(spikes_NHWC, kernel):
+  """`conv_transpose_phases` of the phases that an earlier one made."""
+  return conv.conv_transpose_phases(layout.interleave(spikes_NHWC), kernel)

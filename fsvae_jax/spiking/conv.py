@@ -27,9 +27,9 @@ def conv(x_NHWC, kernel):
 def conv_transpose_phases(x_NHWC, kernel):
   """Transpose of `conv` (stride 2, padding 1, output padding 1), before its pixels are interleaved.
 
-  [N, H, W, C] -> [N, H, W, 2, 2, out]: entry [h, w, i, j] is pixel (2h + i, 2w + j) of the output,
-  so that everything that treats pixels alike (norm, neurons, sums over time) can run before
-  `interleave`.
+  [N, H, W, C] -> [N, H, W, 4 out]: at [h, w] the channels of the output's pixel (2h, 2w), then of
+  (2h, 2w + 1), (2h + 1, 2w) and (2h + 1, 2w + 1), so that everything that treats pixels alike
+  (norm, neurons, sums over time) can run before `interleave`.
   """
   _check(x_NHWC, kernel)
   return platform.choose(x_NHWC, kernel, cpu=_transpose_patches, default=_transpose_native)
@@ -69,8 +69,7 @@ def _transpose_native(x, kernel):
   phase, tap, k = np.ogrid[:2, :2, :3]
   picked = (k == 1 + phase - 2 * tap).astype(kernel.dtype)  # kernel row of a phase's tap
   kernel = jnp.einsum('iak,jbl,klco->abcijo', picked, picked, kernel, precision=EXACT)
-  phases = _native(x, kernel.reshape(*kernel.shape[:3], -1), (1, 1), (0, 1))
-  return reshape(phases, *x.shape[:3], *kernel.shape[3:])
+  return _native(x, kernel.reshape(*kernel.shape[:3], -1), (1, 1), (0, 1))
 
 
 def _transpose_patches(x, kernel):
@@ -86,7 +85,7 @@ def _transpose_patches(x, kernel):
     )
     return matmul(patches, jnp.concatenate([kernel[ki, kj] for _, _, ki, kj in taps]))
 
-  return jnp.stack([jnp.stack([phase(i, j) for j in (0, 1)], 3) for i in (0, 1)], 3)
+  return jnp.concatenate([phase(i, j) for i in (0, 1) for j in (0, 1)], axis=-1)
 
 
 def _stride1_native(x, kernel):

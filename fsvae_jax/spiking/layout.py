@@ -65,9 +65,10 @@ def wide(x):
   return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
-def per_channel(v_C, ndim):
-  """v [C] as [1, ..., 1, C] of `ndim` axes, to meet an array whose last axis is the channels."""
-  return v_C.reshape((1,) * (ndim - 1) + v_C.shape)
+def per_channel(v_C, x):
+  """v [C] as [1, ..., 1, C] to meet x [..., C], or repeated to meet phases [..., 4 C] (conv.py)."""
+  v = jnp.tile(v_C, x.shape[-1] // v_C.shape[0])
+  return v.reshape((1,) * (x.ndim - 1) + v.shape)
 
 
 def fold_time(x_BTF):
@@ -77,6 +78,7 @@ def fold_time(x_BTF):
 
 
 def interleave(x):
-  """Phases [..., H, W, 2, 2, C] to pixels [..., 2H, 2W, C]."""
-  *n, h, w, _, _, c = x.shape
-  return reshape(jnp.moveaxis(x, -3, -4), *n, 2 * h, 2 * w, c)
+  """Phases [..., H, W, 4 C] (see conv.py) to pixels [..., 2H, 2W, C]."""
+  *n, h, w, c = x.shape
+  x = reshape(x, *n, h, w, 2, 2, c // 4)
+  return reshape(jnp.moveaxis(x, -3, -4), *n, 2 * h, 2 * w, c // 4)

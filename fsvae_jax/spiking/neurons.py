@@ -89,7 +89,7 @@ def _check(x_BTF, gain_C, offset_C, residue_BF):
 
 
 def _step(neuron, x, gain_C, offset_C, residue):
-  gain, offset = (per_channel(v_C, x.ndim) for v_C in (gain_C, offset_C))
+  gain, offset = (per_channel(v_C, x) for v_C in (gain_C, offset_C))
   u = residue + gain * x + offset
   spike = (u > neuron.v_th).astype(u.dtype)
   return u, spike, neuron.tau * u * (1 - spike)
@@ -106,7 +106,7 @@ def _backward(neuron, x_BTF, gain_C, offset_C, residue_BF, d_spike, d_residue_BF
 
   _, u_BTF = scan(remember, steps, residue_BF, jnp.zeros_like(wide(x_BTF)))
 
-  gain = per_channel(gain_C, x_BTF.ndim - 1)
+  gain = per_channel(gain_C, x_BTF[:, 0])
 
   def step(t, carry, u):  # dL/dx takes the place of the membranes
     d_residue, d_gain, d_offset = carry

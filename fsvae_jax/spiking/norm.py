@@ -3,6 +3,8 @@
 y = scale * (alpha * v_th * (x - mean) / sqrt(var + eps)) + bias       (arXiv 2011.05280)
 """
 
+import functools
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -14,29 +16,34 @@ EPSILON = 1e-5
 MOMENTUM = 0.1
 
 
-@jax.custom_vjp
-def batch_statistics(x):
-  """Mean and biased variance [C] of x [..., C], over batch, time and space."""
-  axes = tuple(range(x.ndim - 1))
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+def batch_statistics(x, channels):
+  """Mean and biased variance [C] over batch, time and space of x [..., C], or of phases [..., 4 C].
+
+  (Phases are pixels; see conv.py.)
+  """
+  over_pixels = lambda x: jnp.mean(
+    jnp.mean(x, tuple(range(x.ndim - 1))).reshape(-1, channels), axis=0
+  )
   x = wide(x)
-  mean_C = jnp.mean(x, axes)
-  return mean_C, jnp.mean(jnp.square(x - per_channel(mean_C, x.ndim)), axes)
+  mean_C = over_pixels(x)
+  return mean_C, over_pixels(jnp.square(x - per_channel(mean_C, x)))
 
 
-def _forward(x):
-  mean_C, var_C = batch_statistics(x)
+def _forward(x, channels):
+  mean_C, var_C = batch_statistics(x, channels)
   return (mean_C, var_C), (x, mean_C)
 
 
-def _backward(residuals, cotangents):
+def _backward(channels, residuals, cotangents):
   # d_mean / n + 2 d_var (x - mean) / n, as slope and constant: written with x - mean, that array
   # would be kept from the forward pass, as much memory as x itself.
   x, mean_C = residuals
   d_mean_C, d_var_C = cotangents
-  count = x.size // x.shape[-1]
+  count = x.size // channels
   slope_C = 2 * d_var_C / count
   constant_C = d_mean_C / count - slope_C * mean_C
-  dx = per_channel(slope_C, x.ndim) * x + per_channel(constant_C, x.ndim)
+  dx = per_channel(slope_C, x) * x + per_channel(constant_C, x)
   return (dx.astype(x.dtype),)
 
 

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures('quick_compilation')
 
 def respond(shared, x_BF):
   gain_F, kernel = shared
-  return jnp.tanh(x_BF * layout.per_channel(gain_F, x_BF.ndim)) @ kernel
+  return jnp.tanh(x_BF * layout.per_channel(gain_F, x_BF)) @ kernel
 
 
 def inputs(batch):

@@ -1,5 +1,6 @@
 """tdBN against the reference's arrays: forward, backward, running statistics; alpha 1 and 2."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,10 +16,8 @@ V_TH = 0.2
 
 def tdbn(x, scale, bias, alpha, mean=None, var=None):
   if mean is None:
-    mean, var = norm.batch_statistics(x)
-  gain, offset = (
-    per_channel(v, x.ndim) for v in norm.gain_offset(mean, var, scale, bias, alpha * V_TH)
-  )
+    mean, var = norm.batch_statistics(x, x.shape[-1])
+  gain, offset = (per_channel(v, x) for v in norm.gain_offset(mean, var, scale, bias, alpha * V_TH))
   return gain * x + offset
 
 
@@ -40,7 +39,7 @@ def test_equals_the_recorded_layer(alpha):
   np.testing.assert_allclose(d_scale, r['grad_scale'], rtol=1e-4, atol=1e-5)
   np.testing.assert_allclose(d_bias, r['grad_bias'], rtol=1e-4, atol=1e-5)
 
-  mean, var = norm.batch_statistics(x)
+  mean, var = norm.batch_statistics(x, x.shape[-1])
   np.testing.assert_allclose(norm.move(r['mean0'], mean), r['mean1'], rtol=1e-5, atol=1e-7)
   unbiased = norm.unbiased(var, x.size // x.shape[-1])
   np.testing.assert_allclose(norm.move(r['var0'], unbiased), r['var1'], rtol=1e-5)
@@ -57,13 +56,17 @@ def test_gradient_of_the_statistics_is_autodiffs():
   x = 1 + jax.random.normal(jax.random.key(0), (5, 4, 3))
   cotangents = jnp.array([1.0, -2.0, 3.0]), jnp.array([0.5, 4.0, -1.0])
   plain = lambda x: (jnp.mean(x, (0, 1)), jnp.var(x, (0, 1)))
-  (want,), (got,) = (jax.vjp(f, x)[1](cotangents) for f in (plain, norm.batch_statistics))
-  np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-6)
+  want, plain_pull = jax.vjp(plain, x)
+  for shape in ((5, 4, 3), (5, 12)):  # the latter as phases
+    got, pull = jax.vjp(lambda x: norm.batch_statistics(x, 3), x.reshape(shape))
+    chex.assert_trees_all_close(got, want, rtol=1e-6)
+    (d_x,), (plain_d_x,) = pull(cotangents), plain_pull(cotangents)
+    np.testing.assert_allclose(d_x, plain_d_x.reshape(shape), rtol=1e-4, atol=1e-6)
 
 
 def test_statistics_of_bfloat16_are_summed_in_float32():
   x = jnp.full((1024, 2), 1 / 3, jnp.bfloat16).at[0].set(256)
-  mean, var = norm.batch_statistics(x)
+  mean, var = norm.batch_statistics(x, 2)
   wide = np.asarray(x, np.float64)
   np.testing.assert_allclose(mean, wide.mean(0), rtol=1e-5)
   np.testing.assert_allclose(var, wide.var(0), rtol=1e-5)

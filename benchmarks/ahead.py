@@ -1,0 +1,118 @@
+"""The training step compiled for accelerators that this machine lacks: what it needs of them.
+
+    pip install libtpu;         python -m benchmarks.ahead --target v5e:2x2 --batch 1000
+    pip install 'jax[cuda12]';  python -m benchmarks.ahead --target h200
+
+Compilers of TPUs and GPUs run on any machine. They say how much memory a device will take, and into
+how many kernels the step was cut: a GPU needs microseconds to start each, whatever it computes.
+"""
+
+import argparse
+import functools
+import os
+import re
+import time
+
+# A GPU's compiler asks the driver for these; without one, they are told it.
+H200 = """
+gpu_device_info {
+  cuda_compute_capability { major: 9 feature_extension: ACCELERATED_FEATURES }
+  core_count: 132 fpus_per_core: 128 clock_rate_ghz: 1.98
+  memory_bandwidth: 4800000000000 device_memory_size: 151397597184 l2_cache_size: 52428800
+  threads_per_warp: 32 threads_per_block_limit: 1024 threads_per_core_limit: 2048
+  shared_memory_per_block: 49152 shared_memory_per_block_optin: 232448
+  shared_memory_per_core: 233472
+  registers_per_core_limit: 65536 registers_per_block_limit: 65536
+  block_dim_limit_x: 2147483647 block_dim_limit_y: 65535 block_dim_limit_z: 65535
+}
+platform_name: "CUDA"
+dnn_version_info { major: 9 minor: 10 }
+device_description_str: "NVIDIA H200"
+"""
+
+NO_KERNELS = {'parameter', 'constant', 'tuple', 'get-tuple-element', 'bitcast', 'while', 'iota'}
+
+
+def devices(target):
+  """Devices that can be compiled for: 'h200', or a TPU topology such as 'v5e:2x2'."""
+  from jax.experimental import topologies
+
+  if target == 'h200':
+    options = {'platform': 'cuda', 'target_config': H200, 'topology': '1x1x1'}
+    return topologies.get_topology_desc(**options).devices
+  return topologies.get_topology_desc(target, 'tpu').devices
+
+
+def compile_step(target, batch, dtype, timesteps):
+  """The compiled training step of the MNIST model, and the seconds that it took."""
+  import jax
+  import numpy as np
+
+  from configs import mnist
+  from fsvae_jax import models, sharding, states, train
+
+  config = mnist.get_config()
+  config.model.update(dtype=dtype, timesteps=timesteps)
+  model, optimizer = models.make(config.model), states.make_optimizer(config.train, 1000)
+  mesh = sharding.make_mesh(devices(target))
+  key = jax.eval_shape(lambda: jax.random.key(0))
+  create = lambda key: states.create(model.init(key), optimizer, config.train.ema_decay)
+  with jax.set_mesh(mesh):
+    state, key = jax.tree.map(
+      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding.replicated(mesh)),
+      (jax.eval_shape(create, key), key),
+    )
+    images = jax.ShapeDtypeStruct((batch, 32, 32, 1), np.uint8, sharding=sharding.split(mesh))
+    step = functools.partial(train.train_step, model, optimizer, config, 1000)
+    begin = time.perf_counter()
+    compiled = jax.jit(step, donate_argnums=0).lower(state, images, key).compile()
+  return compiled, time.perf_counter() - begin
+
+
+def kernels(text):
+  """Number of kernels that one call of a compiled program (its HLO text) starts."""
+  bodies, name = {}, None
+  for line in text.splitlines():
+    if start := re.match(r'(ENTRY )?%?([\w.\-]+) .*\{$', line):
+      name = 'ENTRY' if start[1] else start[2]
+      bodies[name] = []
+    elif instruction := re.match(r'\s+(?:ROOT )?%[\w.\-]+ = (?:\(.*?\)|\S+) ([\w\-]+)\(', line):
+      bodies[name].append((instruction[1], line))
+
+  def count(name):
+    total = 0
+    for operation, line in bodies[name]:
+      if operation == 'while':
+        passes = re.search(r'known_trip_count":\{"n":"(\d+)"', line)
+        total += count(re.search(r'body=%([\w.\-]+)', line)[1]) * int(passes[1])
+      total += operation not in NO_KERNELS
+    return total
+
+  return count('ENTRY')
+
+
+def main():
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
+  parser.add_argument('--target', default='h200', help='h200, or a TPU topology as v5e:2x2')
+  parser.add_argument('--batch', type=int, default=250, help='of all devices together')
+  parser.add_argument('--dtype', default='bfloat16', help='as --config.model.dtype')
+  parser.add_argument('--timesteps', type=int, default=16)
+  args = parser.parse_args()
+  # There is no such device to ask: neither for its way of computing, nor for its surroundings.
+  os.environ['XLA_FLAGS'] = os.environ.get('XLA_FLAGS', '') + ' --xla_gpu_autotune_level=0'
+  os.environ |= {'JAX_PLATFORMS': 'cpu', 'TPU_SKIP_MDS_QUERY': '1'}
+  os.environ.setdefault('TPU_WORKER_HOSTNAMES', 'localhost')
+  compiled, seconds = compile_step(args.target, args.batch, args.dtype, args.timesteps)
+  memory = compiled.memory_analysis()
+  print(f'{args.dtype} training step of batch {args.batch}, T = {args.timesteps}, {args.target}:')
+  print(f'  compiled in {seconds:.0f} s')
+  print(f'  parameters and optimizer: {memory.argument_size_in_bytes / 1e9:.2f} GB a device')
+  print(f'  beside them: {memory.temp_size_in_bytes / 1e9:.2f} GB a device')
+  if args.target == 'h200':
+    print(f'  kernels: {kernels(compiled.as_text())}')
+
+
+if __name__ == '__main__':
+  main()
