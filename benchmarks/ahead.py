@@ -1,13 +1,14 @@
 """The training step compiled for accelerators that this machine lacks: what it needs of them.
 
     pip install libtpu;         python -m benchmarks.ahead --target v5e:2x2 --batch 1000
-    pip install 'jax[cuda12]';  python -m benchmarks.ahead --target h200
+    pip install 'jax[cuda12]';  python -m benchmarks.ahead --target h200 model.remat=True
 
 Compilers of TPUs and GPUs run on any machine. They say how much memory a device will take, and into
 how many kernels the step was cut: a GPU needs microseconds to start each, whatever it computes.
 """
 
 import argparse
+import ast
 import functools
 import os
 import re
@@ -43,8 +44,8 @@ def devices(target):
   return topologies.get_topology_desc(target, 'tpu').devices
 
 
-def compile_step(target, batch, dtype, timesteps):
-  """The compiled training step of the MNIST model, and the seconds that it took."""
+def compile_step(target, batch, fields):
+  """The compiled training step of configs/mnist.py with other `fields`, and the seconds it took."""
   import jax
   import numpy as np
 
@@ -52,7 +53,7 @@ def compile_step(target, batch, dtype, timesteps):
   from fsvae_jax import models, sharding, states, train
 
   config = mnist.get_config()
-  config.model.update(dtype=dtype, timesteps=timesteps)
+  config.update_from_flattened_dict(fields)
   model, optimizer = models.make(config.model), states.make_optimizer(config.train, 1000)
   mesh = sharding.make_mesh(devices(target))
   key = jax.eval_shape(lambda: jax.random.key(0))
@@ -91,22 +92,30 @@ def kernels(text):
   return count('ENTRY')
 
 
+def _value(text):
+  try:
+    return ast.literal_eval(text)
+  except ValueError:
+    return text
+
+
 def main():
   parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )
   parser.add_argument('--target', default='h200', help='h200, or a TPU topology as v5e:2x2')
   parser.add_argument('--batch', type=int, default=250, help='of all devices together')
-  parser.add_argument('--dtype', default='bfloat16', help='as --config.model.dtype')
-  parser.add_argument('--timesteps', type=int, default=16)
+  parser.add_argument('fields', nargs='*', default=['model.dtype=bfloat16'], help='of the config')
   args = parser.parse_args()
   # There is no such device to ask: neither for its way of computing, nor for its surroundings.
   os.environ['XLA_FLAGS'] = os.environ.get('XLA_FLAGS', '') + ' --xla_gpu_autotune_level=0'
   os.environ |= {'JAX_PLATFORMS': 'cpu', 'TPU_SKIP_MDS_QUERY': '1'}
   os.environ.setdefault('TPU_WORKER_HOSTNAMES', 'localhost')
-  compiled, seconds = compile_step(args.target, args.batch, args.dtype, args.timesteps)
+  fields = dict(field.split('=', 1) for field in args.fields)
+  fields = {name: _value(text) for name, text in fields.items()}
+  compiled, seconds = compile_step(args.target, args.batch, fields)
   memory = compiled.memory_analysis()
-  print(f'{args.dtype} training step of batch {args.batch}, T = {args.timesteps}, {args.target}:')
+  print(f'{args.target}, training step of batch {args.batch}, {" ".join(args.fields)}:')
   print(f'  compiled in {seconds:.0f} s')
   print(f'  parameters and optimizer: {memory.argument_size_in_bytes / 1e9:.2f} GB a device')
   print(f'  beside them: {memory.temp_size_in_bytes / 1e9:.2f} GB a device')
