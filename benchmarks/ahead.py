@@ -3,8 +3,9 @@
     pip install libtpu;         python -m benchmarks.ahead --target v5e:2x2 --batch 1000
     pip install 'jax[cuda12]';  python -m benchmarks.ahead --target h200 model.remat=True
 
-Compilers of TPUs and GPUs run on any machine. They say how much memory a device will take, and into
-how many kernels the step was cut: a GPU needs microseconds to start each, whatever it computes.
+Compilers of TPUs and GPUs run on any machine. They say how much memory a device will take; a GPU's,
+into how many kernels it cut the step (each takes microseconds to start, whatever it computes); a
+TPU's, how many cycles it expects.
 """
 
 import argparse
@@ -31,7 +32,7 @@ dnn_version_info { major: 9 minor: 10 }
 device_description_str: "NVIDIA H200"
 """
 
-NO_KERNELS = {'parameter', 'constant', 'tuple', 'get-tuple-element', 'bitcast', 'while', 'iota'}
+NO_KERNELS = {'parameter', 'constant', 'tuple', 'get-tuple-element', 'bitcast', 'iota'}
 
 
 def devices(target):
@@ -70,8 +71,11 @@ def compile_step(target, batch, fields):
   return compiled, time.perf_counter() - begin
 
 
-def kernels(text):
-  """Number of kernels that one call of a compiled program (its HLO text) starts."""
+def total(text, weigh):
+  """Sum of `weigh(operation, line)` over all that one call of a program (its HLO text) runs.
+
+  Loops of unknown length count once.
+  """
   bodies, name = {}, None
   for line in text.splitlines():
     if start := re.match(r'(ENTRY )?%?([\w.\-]+) .*\{$', line):
@@ -80,16 +84,29 @@ def kernels(text):
     elif instruction := re.match(r'\s+(?:ROOT )?%[\w.\-]+ = (?:\(.*?\)|\S+) ([\w\-]+)\(', line):
       bodies[name].append((instruction[1], line))
 
-  def count(name):
-    total = 0
+  def of(name):
+    result = 0
     for operation, line in bodies[name]:
       if operation == 'while':
         passes = re.search(r'known_trip_count":\{"n":"(\d+)"', line)
-        total += count(re.search(r'body=%([\w.\-]+)', line)[1]) * int(passes[1])
-      total += operation not in NO_KERNELS
-    return total
+        body = re.search(r'body=%([\w.\-]+)', line)[1]
+        result += of(body) * (int(passes[1]) if passes else 1)
+      else:
+        result += weigh(operation, line)
+    return result
 
-  return count('ENTRY')
+  return of('ENTRY')
+
+
+def kernels(operation, line):
+  """Of a GPU's operation: one, or none."""
+  return operation not in NO_KERNELS
+
+
+def cycles(operation, line):
+  """Of a TPU's operation, as its compiler expects."""
+  expected = re.search(r'"estimated_cycles":"(\d+)"', line)
+  return int(expected[1]) if expected else 0
 
 
 def _value(text):
@@ -120,7 +137,9 @@ def main():
   print(f'  parameters and optimizer: {memory.argument_size_in_bytes / 1e9:.2f} GB a device')
   print(f'  beside them: {memory.temp_size_in_bytes / 1e9:.2f} GB a device')
   if args.target == 'h200':
-    print(f'  kernels: {kernels(compiled.as_text())}')
+    print(f'  kernels: {total(compiled.as_text(), kernels)}')
+  else:
+    print(f'  million cycles: {total(compiled.as_text(), cycles) / 1e6:.0f}')
 
 
 if __name__ == '__main__':

@@ -80,5 +80,5 @@ def fold_time(x_BTF):
 def interleave(x):
   """Phases [..., H, W, 4 C] (see conv.py) to pixels [..., 2H, 2W, C]."""
   *n, h, w, c = x.shape
-  x = reshape(x, *n, h, w, 2, 2, c // 4)
-  return reshape(jnp.moveaxis(x, -3, -4), *n, 2 * h, 2 * w, c // 4)
+  x = reshape(x, *n, h, w, 2, c // 2)  # the two of a row already lie as in the result
+  return reshape(jnp.moveaxis(x, -2, -3), *n, 2 * h, 2 * w, c // 4)
