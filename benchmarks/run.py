@@ -6,7 +6,9 @@
 
 Every figure comes from a process of its own, so that its peak memory is its own; the ratios that
 matter (techniques, huge pages, T, batch) are between processes of one run. Times are medians of
-`--repetitions` calls after two to warm up. `plain` turns the techniques of docs/performance.md off.
+`--repetitions` calls or more, for 8 s, after two to warm up; speed and compilation, of three
+processes: other programs disturb for seconds, or minutes. `plain` turns the techniques of
+docs/performance.md off.
 """
 
 import argparse
@@ -37,10 +39,10 @@ HUGE_PAGES = 'glibc.malloc.hugetlb=1'
 MNIST_IMAGES = 60_000
 
 
-def timed(function, repetitions):
-  """Median seconds of `function()`, which returns arrays to wait for."""
+def timed(function, repetitions, at_least=8):
+  """Median seconds of `function()`, which returns arrays to wait for; over `at_least` seconds."""
   seconds = []
-  for _ in range(repetitions + 2):
+  while len(seconds) < repetitions + 2 or sum(seconds) < at_least:
     begin = time.perf_counter()
     jax.block_until_ready(function())
     seconds.append(time.perf_counter() - begin)
@@ -162,8 +164,15 @@ def overhead(batch, dtype, window=5, windows=8):
   }
 
 
-def apart(what, huge_pages=True, cache=None, **kwargs):
-  """`measure` in a process of its own."""
+def median(results):
+  """Medians of dicts with the same names."""
+  return {name: statistics.median(result[name] for result in results) for name in results[0]}
+
+
+def apart(what, huge_pages=True, cache=None, processes=1, **kwargs):
+  """`measure` in a process of its own, or medians of several."""
+  if processes > 1:
+    return median([apart(what, huge_pages, cache, **kwargs) for _ in range(processes)])
   environment = dict(os.environ)
   environment.pop('GLIBC_TUNABLES', None)
   environment.pop('JAX_COMPILATION_CACHE_DIR', None)
@@ -213,7 +222,9 @@ def run(only, batches, dtype, repetitions):
     names = 'train_images_per_s', 'train_images_per_s_plain_pages', 'peak_memory_gb'
     results |= {name: {} for name in names}
     for batch in batches:
-      huge, small = (go('train', huge_pages=huge, batch=batch) for huge in (True, False))
+      huge, small = (
+        go('train', huge_pages=huge, batch=batch, processes=3) for huge in (True, False)
+      )
       speed = huge['images_per_s']
       figures = speed, small['images_per_s'], huge['peak_memory_gb']
       for name, figure in zip(names, figures, strict=True):
@@ -230,7 +241,7 @@ def run(only, batches, dtype, repetitions):
   if 'sample' in only:
     header('batch 250', 'images/s', 'peak GB', '50,000 images, s')
     for what in ('generate', 'reconstruct'):
-      result = go(what, batch=250)
+      result = go(what, batch=250, processes=3)
       speed = result['images_per_s']
       results[f'{what}_images_per_s'] = {250: speed}
       row(what, speed, result['peak_memory_gb'], 50_000 / speed)
@@ -242,10 +253,12 @@ def run(only, batches, dtype, repetitions):
     row('train_and_evaluate: data, metrics, log, a checkpoint', result['loop_s'])
     row('overhead', f'{result["overhead"]:.1%}')
   if 'compile' in only:
-    with tempfile.TemporaryDirectory() as cache:
-      results['compile_s'], results['compile_cached_s'] = (
-        go('train', cache=cache)['compile_s'] for _ in range(2)
-      )
+    starts = []
+    for _ in range(3):
+      with tempfile.TemporaryDirectory() as cache:
+        first, second = (go('train', cache=cache)['compile_s'] for _ in range(2))
+      starts.append({'compile_s': first, 'compile_cached_s': second})
+    results |= median(starts)
     header('compilation of the training step', 'seconds')
     row('first start', results['compile_s'])
     row('second start', results['compile_cached_s'])
