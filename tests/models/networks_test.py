@@ -2,6 +2,7 @@
 
 import functools
 import math
+import re
 
 import jax
 import numpy as np
@@ -53,6 +54,8 @@ def test_every_platform_lowers_to_its_own_convolutions(dtype, monkeypatch):
   convolutions = {p: text.count('stablehlo.convolution') for p, text in texts.items()}
   # Forward: 2 + 2 + 1. Backward: two each, but one for the first, whose images have no gradient.
   assert convolutions['cpu'] == 0 and convolutions['cuda'] == convolutions['tpu'] >= 14
+  products = re.findall(r'stablehlo\.(?:convolution|dot_general).*', texts['tpu'])
+  assert all(line.count('HIGHEST') == 2 for line in products)  # accelerators round by default
   loops = {p: text.count('stablehlo.while') for p, text in texts.items()}
   assert loops['cuda'] == loops['tpu'] < loops['cpu']  # no chunks there
 
