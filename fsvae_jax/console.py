@@ -1,0 +1,30 @@
+"""What is printed for people."""
+
+import os
+import sys
+
+import jax
+from tqdm import tqdm
+
+
+def say(text):
+  """Prints a line, once (from process 0), above a progress bar if there is one.
+
+  Nothing that becomes of the output ends a run: to a reader that has gone (`| head`) or a disk that
+  is full, no more is printed.
+  """
+  if jax.process_index() != 0 or sys.stdout is None:
+    return
+  encoding = getattr(sys.stdout, 'encoding', None) or 'utf-8'
+  try:
+    tqdm.write(text.encode(encoding, 'backslashreplace').decode(encoding), file=sys.stdout)
+    sys.stdout.flush()
+  except OSError:
+    silence(sys.stdout)
+
+
+def silence(stream):
+  """Lets everything that is still to come on a stream go nowhere."""
+  nowhere = os.open(os.devnull, os.O_WRONLY)
+  os.dup2(nowhere, stream.fileno())
+  os.close(nowhere)

@@ -1,0 +1,107 @@
+"""Files are written whole, locked, and named as people name them."""
+
+import errno
+import json
+import multiprocessing
+import pathlib
+import subprocess
+import sys
+import time
+
+import filelock
+import pytest
+
+from fsvae_jax import files
+
+
+def test_a_file_is_whole_or_as_it_was(tmp_path):
+  path = tmp_path / 'a.json'
+  files.write_text(path, 'one')
+  with pytest.raises(RuntimeError), files.replacing(path) as partial:
+    partial.write_text('tw')
+    raise RuntimeError
+  assert path.read_text() == 'one'
+  assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_killed_process_left_is_cleared_and_a_living_ones_is_not(tmp_path):
+  code = (
+    'import os, pathlib, signal, sys; from fsvae_jax import files\n'
+    'with files.replacing(pathlib.Path(sys.argv[1])) as partial:\n'
+    '  partial.write_text("half"); os.kill(os.getpid(), signal.SIGKILL)'
+  )
+  path = tmp_path / 'a[1].json'
+  subprocess.run([sys.executable, '-c', code, path])
+  assert len(list(tmp_path.iterdir())) == 1
+  with files.replacing(path) as mine:
+    mine.write_text('three')
+    assert list(tmp_path.iterdir()) == [mine]
+    files.write_text(path, 'two')
+    assert mine.exists() and path.read_text() == 'two'
+  assert list(tmp_path.iterdir()) == [path] and path.read_text() == 'three'
+
+
+def test_json_stays_json():
+  value = {'a': [1.0, float('inf'), {'b': float('nan')}], 'c': None}
+  assert json.loads(files.to_json(value)) == {'a': [1.0, None, {'b': None}], 'c': None}
+
+
+@pytest.mark.parametrize('content', [b'', b'\0' * 40, b'{"a": ', b'\xff\xfe'])
+def test_a_damaged_file_is_named(tmp_path, content):
+  (tmp_path / 'x.json').write_bytes(content)
+  with pytest.raises(ValueError, match='x.json is damaged'):
+    files.read_json(tmp_path / 'x.json')
+  assert files.read_json(tmp_path / 'absent.json') == {}
+
+
+@pytest.mark.parametrize('address', ['gs://bucket/run', 's3://b', 'gs:/bucket', 'https://a/b'])
+def test_addresses_are_refused_in_words(address):
+  with pytest.raises(ValueError, match=f'--workdir is {address}.*mount the storage'):
+    files.expand(address, '--workdir')
+
+
+def test_the_home_folder_is_found_or_asked_for(monkeypatch, tmp_path):
+  monkeypatch.setenv('HOME', str(tmp_path))
+  assert files.expand('~/x', 'data.path') == tmp_path / 'x'
+
+  def nobody(path):
+    raise RuntimeError('Could not determine home directory.')
+
+  monkeypatch.setattr(pathlib.Path, 'expanduser', nobody)
+  with pytest.raises(ValueError, match='data.cache_dir is ~/x, and there is no home folder'):
+    files.expand('~/x', 'data.cache_dir')
+
+
+def hold(path, began):
+  with files.locked(path):
+    began.set()
+    time.sleep(0.5)
+
+
+def test_a_lock_is_waited_for_or_refused(tmp_path):
+  spawn = multiprocessing.get_context('spawn')
+  began = spawn.Event()
+  holder = spawn.Process(target=hold, args=(tmp_path / 'lock', began))
+  holder.start()
+  assert began.wait(60)
+  with (
+    pytest.raises(BlockingIOError, match='held by another'),
+    files.locked(tmp_path / 'lock', wait=False),
+  ):
+    pass
+  with files.locked(tmp_path / 'lock'):
+    assert not holder.is_alive() or holder.join(1) is None
+  holder.join()
+
+
+@pytest.mark.parametrize(
+  'error', [OSError(errno.ENOLCK, 'No locks available'), NotImplementedError('no flock')]
+)
+def test_storage_without_locks_is_said_and_used(tmp_path, monkeypatch, caplog, error):
+  def acquire(*_, **__):
+    raise error
+
+  monkeypatch.setattr(filelock.FileLock, 'acquire', acquire)
+  with files.locked(tmp_path / 'lock'):
+    pass
+  assert 'cannot be locked' in caplog.text and 'do not start two runs' in caplog.text
