@@ -8,9 +8,12 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tomllib
 import zipfile
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import fsvae_jax
 
@@ -154,3 +157,16 @@ def test_make_says_that_an_interpreter_cannot_be_run_and_what_to_do(line, tmp_pa
   assert result.returncode != 0 and not (tmp_path / 'venv').exists()
   assert f'{tmp_path}/python3.12 cannot be run' in result.stderr
   assert 'make PYTHON=/path/to/python3' in result.stderr
+
+
+def test_constraints_are_versions_alone_of_all_dependencies_within_their_bounds():
+  lines = (ROOT / 'constraints.txt').read_text().splitlines()
+  pins = [line for line in lines if not line.startswith('#')]
+  assert all(re.fullmatch(r'[a-z0-9-]+==[0-9a-z.]+', pin) for pin in pins)
+  versions = {pin.split('==')[0]: pin.split('==')[1] for pin in pins}
+  project = tomllib.loads((ROOT / 'pyproject.toml').read_text())['project']
+  for text in project['dependencies']:
+    requirement = Requirement(text)
+    lower = [s.version for s in requirement.specifier if s.operator == '>=']
+    assert len(lower) == 1, f'{text} has no lower bound'
+    assert versions[canonicalize_name(requirement.name)] in requirement.specifier
