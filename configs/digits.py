@@ -14,7 +14,7 @@ def get_config():
   config.data.name = 'digits'
   config.model.image_size = 16
   config.model.features = (32, 64, 128)
-  config.train.batch_size = 50
+  config.train.batch_size = 48
   config.train.steps = 700
   config.train.learning_rate = 2e-3
   config.train.schedule = 'cosine'

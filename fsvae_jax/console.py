@@ -28,3 +28,13 @@ def silence(stream):
   nowhere = os.open(os.devnull, os.O_WRONLY)
   os.dup2(nowhere, stream.fileno())
   os.close(nowhere)
+
+
+def settle():
+  """Lets a program whose output could not be written end as if it could."""
+  for stream in (sys.stdout, sys.stderr):
+    try:
+      if stream is not None:
+        stream.flush()
+    except (OSError, ValueError):  # ValueError: closed
+      silence(stream)

@@ -1,17 +1,16 @@
 """Evaluation of a checkpoint: metrics, eval.json, pictures, the report."""
 
 import importlib.metadata
-import json
 import os
-import pathlib
 import platform
 import time
 
 import jax
 import numpy as np
+from absl import logging
 
-from fsvae_jax import data, report, writer
-from fsvae_jax.metrics import METRICS, robustness
+from fsvae_jax import console, data, fields, files, report, writer
+from fsvae_jax.metrics import LEAST_IMAGES, METRICS, robustness
 from fsvae_jax.trained import Trained
 
 
@@ -21,9 +20,14 @@ def check(config):
   if unknown:
     known = ', '.join(METRICS)
     raise ValueError(f'unknown eval.metrics {", ".join(sorted(unknown))}; known: {known}')
-  for field in ('seeds', 'images', 'probe', 'fad_epochs'):
-    if config.eval[field] < 1:
-      raise ValueError(f'eval.{field} is {config.eval[field]}; it must be at least 1')
+  fields.check('eval', config.eval)
+  for name in config.eval.metrics:
+    least = LEAST_IMAGES.get(name, 1)
+    if config.eval.images < least:
+      raise ValueError(
+        f'eval.images is {config.eval.images}, too few for the metric {name}: it must be at least '
+        f'{least}, or leave {name} out of eval.metrics'
+      )
 
 
 def evaluate(config, workdir, step=None):
@@ -40,8 +44,8 @@ def evaluate(config, workdir, step=None):
     ValueError, FileNotFoundError: for an unknown metric or a checkpoint that is not there.
   """
   check(config)
-  workdir = pathlib.Path(workdir)
   trained = Trained(config, workdir, step)
+  workdir = trained.workdir
   results = {'run': about(trained), 'seconds': {}, 'missing': {}, 'details': {}}
   earlier = read(workdir / 'eval.json')
   results = earlier if earlier.get('run') == results['run'] else results
@@ -59,43 +63,43 @@ def evaluate(config, workdir, step=None):
   shown = pictures(trained), rasters(trained)
   if jax.process_index() == 0:
     report.write(workdir, results, config.to_dict(), writer.read_metrics(workdir), *shown)
-    print(f'figures are in {workdir}/eval.json, the report is {workdir}/report.html')
+    console.say(f'figures are in {workdir}/eval.json, the report is {workdir}/report.html')
   return results
 
 
 def read(path):
-  """The contents of a JSON file; {} if it is not there."""
-  return json.loads(path.read_text()) if path.is_file() else {}
+  """The contents of an eval.json; {} if there is none, or, with a warning, if it is damaged."""
+  try:
+    return files.read_json(path)
+  except ValueError as error:
+    logging.warning('%s; it is made anew', error)
+    return {}
 
 
 def save(path, results):
   """Writes JSON; the file is whole at any moment."""
   if jax.process_index() == 0:
-    partial = path.with_suffix('.partial')
-    partial.write_text(json.dumps(results, indent=1) + '\n')
-    partial.replace(path)
+    files.write_text(path, files.to_json(results, 1) + '\n')
 
 
 def say(result):
   """Prints a metric's figures."""
-  if jax.process_index() != 0:
-    return
   for figure, value in result.figures.items():
     s = value.summary()
     spread = '' if s['std'] is None else f' +- {s["std"]:.2g} ({s["seeds"]} seeds)'
-    print(f'{figure:32s} {s["mean"]:.4g}{spread}', flush=True)
+    console.say(f'{figure:32s} {s["mean"]:.4g}{spread}')
   if result.missing:
-    print(f'not computed: {result.missing}', flush=True)
+    console.say(f'not computed: {result.missing}')
 
 
 def say_ann(config, results):
   """Prints the ANN VAE's distance beside the model's."""
-  if config.model.name != 'fsvae' or 'fad' not in results or jax.process_index() != 0:
+  if config.model.name != 'fsvae' or 'fad' not in results:
     return
   if 'fad' in results['ann']:
-    print(f'{"fad of the ANN VAE":32s} {results["ann"]["fad"]["mean"]:.4g}')
+    console.say(f'{"fad of the ANN VAE":32s} {results["ann"]["fad"]["mean"]:.4g}')
   else:
-    print('no ANN VAE to compare with: configs/mnist_ann.py shows how to train one; see eval.ann')
+    console.say('no ANN VAE to compare with: --config=mnist:ann trains one for mnist; see eval.ann')
 
 
 def about(trained):
@@ -120,7 +124,7 @@ def figures_of_ann(config, workdir, results):
   """Figures of the ANN VAE in `eval.ann`, or `<workdir>_ann`, that were taken in the same way."""
   if config.model.name != 'fsvae':
     return {}
-  theirs = read(pathlib.Path(config.eval.ann or f'{workdir}_ann') / 'eval.json')
+  theirs = read(files.expand(config.eval.ann or f'{workdir}_ann', 'eval.ann') / 'eval.json')
   if theirs.get('run', {}).get('data') != results['run']['data']:
     return {}
   return {
@@ -189,9 +193,9 @@ def write_images(config, workdir, mode, count, step=None, seed=0):
     images = np.asarray(trained.test_images[:count])
     again = np.asarray(data.quantize(trained.reconstruct(images, seed)))
     arrays = {'images': images, 'reconstructions': again}
-  folder = pathlib.Path(workdir) / mode
+  folder = trained.workdir / mode
   if jax.process_index() == 0:
     writer.save_images(folder, columns=8, **arrays)
-    print(
+    console.say(
       f'{count} images of step {trained.step} are in {folder}: grid.png, images.npz, single PNGs'
     )

@@ -8,6 +8,8 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
+from fsvae_jax import console
+
 
 class Progress:
   """Collects the metrics of single steps and reports their means.
@@ -63,12 +65,6 @@ class Progress:
     """Leaves out of the speed what lies between two steps: tests, pictures, the start of a save."""
     self._begin, self._timed = time.perf_counter(), 0
 
-  def say(self, text):
-    """Prints for people: above the bar on a terminal; once, from process 0."""
-    if jax.process_index() == 0:
-      tqdm.write(text, file=sys.stdout)
-      sys.stdout.flush()
-
   def report(self, step, scalars):
     """Prints the chief scalars of a step."""
     shown = {
@@ -79,7 +75,7 @@ class Progress:
     shown |= {'train/rate/z': 'rate z', 'images_per_s': 'images/s'}
     shown |= {'test/reconstruction': 'test reconstruction', 'test/distance': 'test distance'}
     parts = [f'{label} {scalars[name]:.4g}' for name, label in shown.items() if name in scalars]
-    self.say(f'step {step}/{self._total}  ' + '  '.join(parts))
+    console.say(f'step {step}/{self._total}  ' + '  '.join(parts))
 
   def close(self):
     """Ends the bar."""

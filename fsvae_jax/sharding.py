@@ -11,6 +11,8 @@ from jax.experimental import multihost_utils
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from fsvae_jax import console
+
 
 def make_mesh(devices=None):
   """The mesh of `devices` (default: all), with the axis 'data'."""
@@ -28,14 +30,41 @@ def split(mesh):
   return NamedSharding(mesh, P('data'))
 
 
-def check_batch(mesh, name, batch_size, parts=1):
-  """Raises ValueError unless `batch_size` is a multiple of the number of devices, times `parts`."""
-  if batch_size < 1 or batch_size % (mesh.size * parts):
-    times = f', in {parts} parts each,' if parts > 1 else ''
+def mesh_for(batch_size, parts=1):
+  """The mesh of the devices that share batches of `batch_size`, computed in `parts` parts.
+
+  One process takes as many of its devices as divide the batch, and says if that is not all.
+
+  Raises:
+    ValueError: naming the nearest batch sizes that fit, if the parts, or the devices of several
+      processes, do not divide it.
+  """
+  count = jax.device_count()
+  fits = lambda devices: batch_size % (devices * parts) == 0
+  used = next((n for n in range(count, 0, -1) if fits(n)), 0)
+  if used == 0 or (used < count and jax.process_count() > 1):
+    step = parts * (count if jax.process_count() > 1 else 1)
+    shared = f'{count} devices of {jax.process_count()} processes' if used else f'{parts} parts'
     raise ValueError(
-      f'{name} is {batch_size}, which {mesh.size} devices cannot share evenly{times}: choose '
-      f'a multiple of {mesh.size * parts}'
+      f'train.batch_size is {batch_size}, which {shared} cannot share evenly: choose '
+      f'{_nearest(batch_size, step)}'
     )
+  if used < count:
+    console.say(
+      f'{used} of {count} devices share the batch of {batch_size} evenly; all would share '
+      f'--config.train.batch_size={_nearest(batch_size, count * parts)}'
+    )
+  return make_mesh(jax.devices()[:used])
+
+
+def _nearest(batch_size, step):
+  below = batch_size // step * step
+  return f'{below} or {below + step}' if below else f'{step}'
+
+
+def round_up(count, mesh):
+  """The smallest multiple of the number of devices that is at least `count`."""
+  return -(-count // mesh.size) * mesh.size
 
 
 def global_batch(mesh, local):

@@ -2,12 +2,12 @@
 
 import contextlib
 import functools
-import pathlib
 
 import jax
 import numpy as np
 
-from fsvae_jax import checkpoint, data, models, sharding
+from fsvae_jax import checkpoint, data, fields, models, sharding
+from fsvae_jax import workdir as workdirs
 
 
 class Trained:
@@ -15,6 +15,7 @@ class Trained:
 
   Attributes:
     config, model, step: of the checkpoint.
+    batch_size: of the batches: `test.batch_size`, rounded up to what the devices share.
     variables: those that tests use, replicated over the devices.
 
   Raises:
@@ -22,10 +23,11 @@ class Trained:
   """
 
   def __init__(self, config, workdir, step=None):
-    self.config, self.workdir = config, pathlib.Path(workdir)
+    self.config, self.workdir = config, workdirs.check(workdir)
+    fields.check_all(config)
     self.model = models.make(config.model)
     self._mesh = sharding.make_mesh()
-    sharding.check_batch(self._mesh, 'test.batch_size', config.test.batch_size)
+    self.batch_size = sharding.round_up(config.test.batch_size, self._mesh)
     state = self._restore(step)
     self.step, self.variables = int(state['step']), state['ema'] or state['variables']
     self._jit = functools.lru_cache(None)(
@@ -43,7 +45,7 @@ class Trained:
       raise FileNotFoundError(
         f'{self.workdir} has no checkpoints: train there first, or name another --workdir'
       )
-    checkpoint.check_same(self.workdir, self.config.to_dict())
+    workdirs.check_same(self.workdir, self.config.to_dict(), ('model', 'data'))
     variables = jax.eval_shape(self.model.init, jax.random.key(0))
     ema = variables if self.config.train.ema_decay else {}
     like = {'step': jax.ShapeDtypeStruct((), np.int32), 'variables': variables, 'ema': ema}
@@ -67,10 +69,12 @@ class Trained:
 
   def _images(self, split):
     size = self.config.model.image_size, self.config.model.channels
-    return data.load(self.config.data, *size, split)
+    images = data.load(self.config.data, *size, split)
+    workdirs.check_images(self.workdir, self.config, {split: data.identity(images)})
+    return images
 
   def over(self, function, *arrays_N, seed=0):
-    """`function(variables, key, *rows_B)` over all rows, in batches of `test.batch_size`.
+    """`function(variables, key, *rows_B)` over all rows, in batches of `batch_size`.
 
     Args:
       function: pure, and the same object at every call, so that it is compiled once.
@@ -80,8 +84,8 @@ class Trained:
     Returns:
       The results [N, ...], or a pytree of them, as numpy arrays.
     """
-    count, devices = len(arrays_N[0]), self._mesh.size
-    size = min(self.config.test.batch_size, -(-count // devices) * devices)
+    count = len(arrays_N[0])
+    size = min(self.batch_size, sharding.round_up(count, self._mesh))
     key = jax.random.fold_in(jax.random.key(self.config.seed), 1000 + seed)
     results = []
     with jax.set_mesh(self._mesh):

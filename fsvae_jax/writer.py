@@ -11,6 +11,8 @@ from PIL import Image
 from tensorboard.compat.proto import event_pb2, summary_pb2
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
+from fsvae_jax import files
+
 
 class Writer:
   """Writes scalars and pictures below `workdir`; `workdir` None writes nothing.
@@ -25,18 +27,19 @@ class Writer:
     self._workdir = workdir
     if workdir is None:
       return
-    path = workdir / 'metrics.jsonl'
-    kept = [line for line in _lines(path) if json.loads(line)['step'] <= step]
     workdir.mkdir(parents=True, exist_ok=True)
-    path.write_text(''.join(kept))
-    self._jsonl, self._events = path.open('a'), None
+    path = workdir / 'metrics.jsonl'
+    kept = [files.to_json(row) + '\n' for row in read_metrics(workdir) if row['step'] <= step]
+    if path.exists() and path.read_bytes() != ''.join(kept).encode():
+      files.write_text(path, ''.join(kept))
+    self._jsonl, self._events, self._first = path.open('a', encoding='utf-8'), None, step + 1
 
   def scalars(self, step, values):
     """Appends one JSON object, {'step': step, **values}, and the same to TensorBoard."""
     if self._workdir is None:
       return
-    self._jsonl.write(json.dumps({'step': step, **values}) + '\n')
     with _warning_of('metrics.jsonl'):
+      self._jsonl.write(files.to_json({'step': step, **values}) + '\n')
       self._jsonl.flush()
     self._event(step, [summary_pb2.Summary.Value(tag=k, simple_value=v) for k, v in values.items()])
 
@@ -49,7 +52,7 @@ class Writer:
     encoded = png(picture)
     with _warning_of(path):
       path.parent.mkdir(exist_ok=True)
-      path.write_bytes(encoded)
+      files.write_bytes(path, encoded)
     value = summary_pb2.Summary.Image(
       height=picture.shape[0], width=picture.shape[1], encoded_image_string=encoded
     )
@@ -67,14 +70,20 @@ class Writer:
         self._events.close()
 
   def _event(self, step, values):
-    event = event_pb2.Event(
-      wall_time=time.time(), step=step, summary=summary_pb2.Summary(value=values)
-    )
+    summary = summary_pb2.Summary(value=values)
+    event = event_pb2.Event(wall_time=time.time(), step=step, summary=summary)
     writer, self._events = self._events, None
     with _warning_of('tensorboard'):  # its writer ends with the first failure
-      writer = writer or EventFileWriter(str(self._workdir / 'tensorboard'))
+      writer = writer or self._event_writer()
       writer.add_event(event)
       self._events = writer
+
+  def _event_writer(self):
+    """TensorBoard leaves out what earlier runs have written of the steps from this one's first."""
+    writer = EventFileWriter(str(self._workdir / 'tensorboard'))
+    start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+    writer.add_event(event_pb2.Event(wall_time=time.time(), step=self._first, session_log=start))
+    return writer
 
 
 @contextlib.contextmanager
@@ -101,7 +110,8 @@ def save_images(folder, columns, **arrays):
   those of each name in turn.
   """
   folder.mkdir(parents=True, exist_ok=True)
-  np.savez_compressed(folder / 'images.npz', **arrays)
+  with files.replacing(folder / 'images.npz') as partial, partial.open('wb') as file:
+    np.savez_compressed(file, **arrays)
   for name, images in arrays.items():
     (folder / name).mkdir(exist_ok=True)
     for earlier in (folder / name).glob('*.png'):
@@ -110,18 +120,27 @@ def save_images(folder, columns, **arrays):
       (folder / name / f'{i:05d}.png').write_bytes(png(image))
   shown = min(len(images), 8 * columns) // columns * columns or len(images)
   rows = [images[i : i + columns] for i in range(0, shown, columns) for images in arrays.values()]
-  (folder / 'grid.png').write_bytes(png(grid(np.concatenate(rows), min(columns, shown))))
+  files.write_bytes(folder / 'grid.png', png(grid(np.concatenate(rows), min(columns, shown))))
 
 
 def read_metrics(workdir):
-  """The objects of `<workdir>/metrics.jsonl`; [] if there is none."""
-  return [json.loads(line) for line in _lines(workdir / 'metrics.jsonl')]
+  """The objects of `<workdir>/metrics.jsonl`; [] if there is none.
 
-
-def _lines(path):
-  """Whole lines of a file that may not exist; a last line cut short is dropped."""
-  text = path.read_text() if path.exists() else ''
-  return [line for line in text.splitlines(keepends=True) if line.endswith('\n')]
+  A last line cut short is dropped; so are damaged ones (a power cut may leave NULs), with a warning
+  that says how many.
+  """
+  path, rows, damaged = workdir / 'metrics.jsonl', [], 0
+  lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+  for line in lines:
+    try:
+      row = json.loads(line)
+      if line.endswith(b'\n') and isinstance(row['step'], int):
+        rows.append(row)
+    except (ValueError, TypeError, KeyError):
+      damaged += line.endswith(b'\n')
+  if damaged:
+    logging.warning('%s has %d damaged lines, which are left out', path, damaged)
+  return rows
 
 
 def grid(images, columns, margin=2, magnify=None):

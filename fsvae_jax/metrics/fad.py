@@ -7,15 +7,15 @@ model's distance in the same code do. `eval.fad_reference` names a folder with t
 autoencoder and statistics, whose distances compare with the published ones.
 """
 
+import contextlib
 import hashlib
 import json
-import pathlib
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from fsvae_jax import data, sharding, train
+from fsvae_jax import console, data, distributed, files, sharding, signals, train
 from fsvae_jax.interop import reference
 from fsvae_jax.metrics import frechet
 from fsvae_jax.metrics.result import Figure, Result
@@ -92,31 +92,45 @@ def own_code(trained):
   files = [images.name for images in (trained.train_images, trained.test_images)]
   recipe = json.dumps([files, config.model.to_dict(), config.train.to_dict()])
   digest = hashlib.sha256(recipe.encode()).hexdigest()[:12]
-  cache = pathlib.Path(config.data.cache_dir).expanduser()
-  workdir = cache / 'autoencoders' / f'{config.data.name}-{config.model.latent_dim}-{digest}'
-  statistics = workdir / 'test_statistics.npz'
-  if not sharding.from_first(statistics.exists()):
-    print(f'training the autoencoder of the Frechet distance, once, in {workdir}', flush=True)
-    finished, _ = train.train_and_evaluate(config, workdir)
-    if not finished:
-      raise KeyboardInterrupt('the autoencoder is not finished; the same command goes on')
+  cache = files.expand(config.data.cache_dir, 'data.cache_dir') / 'autoencoders'
+  workdir = cache / f'{config.data.name}-{config.model.latent_dim}-{digest}'
+  cache.mkdir(parents=True, exist_ok=True)
+  with alone(workdir.with_name(f'{workdir.name}.lock')):
+    if not sharding.from_first((workdir / 'finished').exists()):
+      console.say(f'training the autoencoder of the Frechet distance, once, in {workdir}')
+      finished, _ = train.train_and_evaluate(config, workdir)
+      if not finished:
+        raise signals.Stopped('while the autoencoder of the Frechet distance was trained')
+      if jax.process_index() == 0:
+        files.write_text(workdir / 'finished', '')
   variables = jax.device_get(Trained(config, workdir).variables)
   encoder = {part: tree['encoder'] for part, tree in variables.items()}
   code = coder(config.model.features, config.model.latent_dim, encoder)
-  if not statistics.exists():
-    frechet.save(statistics, frechet.gaussian(code(trained.test_images)))
-  return code, frechet.load(statistics)
+  statistics = frechet.kept(workdir / 'test_statistics.npz', lambda: code(trained.test_images))
+  return code, statistics
+
+
+@contextlib.contextmanager
+def alone(lock):
+  """What the processes of this run do together while no other run does it."""
+  with contextlib.ExitStack() as stack:
+    if jax.process_index() == 0:
+      stack.enter_context(files.locked(lock))
+    distributed.meet()
+    yield
 
 
 def autoencoder_config(config):
   """The run that trains the autoencoder: the same whatever the recipe of the model in question."""
-  own, devices = ConfigDict(config.to_dict()), jax.device_count()
+  own = ConfigDict(config.to_dict())
   del own.eval
   own.seed = own.data.validation = 0
   model = {name: config.model[name] for name in ('image_size', 'channels', 'features')}
   dim = code_dim(config.model.channels)
   own.model = ConfigDict(model | {'name': 'autoencoder', 'latent_dim': dim})
-  batch_size = -(-BATCH // devices) * devices
+  batch_size = BATCH
+  if jax.process_count() > 1:  # all devices must share it; one process takes those that can
+    batch_size = sharding.round_up(BATCH, sharding.make_mesh())
   recipe = {'batch_size': batch_size, 'epochs': config.eval.fad_epochs, 'steps': 0}
   recipe |= {'learning_rate': 1e-3, 'schedule': 'constant', 'warmup_steps': 0, 'weight_decay': 1e-2}
   recipe |= {'clip_norm': 0.0, 'ema_decay': 0.0, 'keep': 1, 'micro_batches': 1}
@@ -138,7 +152,7 @@ def authors_code(config):
   """
   c, name = config.model, config.data.name
   dim, stem = code_dim(c.channels), AUTHORS_NAMES.get(name, name)
-  folder = pathlib.Path(config.eval.fad_reference).expanduser()
+  folder = files.expand(config.eval.fad_reference, 'eval.fad_reference')
   statistics = frechet.load(folder / f'{stem}_test_{dim}.npz')
   state = reference.load_state_dict(folder / f'{stem}_{dim}.pth')
   variables = reference.convert_autoencoder(state, c.features, c.image_size, c.channels, dim)

@@ -6,12 +6,11 @@ or downloaded into it once. What cannot be had is said; the other metrics go on.
 
 import hashlib
 import http.client
-import pathlib
 import urllib.request
 
 import numpy as np
 
-from fsvae_jax import data
+from fsvae_jax import data, files
 from fsvae_jax.metrics import frechet
 from fsvae_jax.metrics.result import Figure, Result
 
@@ -19,6 +18,7 @@ CLEAN_FID = (
   'inception-2015-12-05.pt',
   'https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/',
 )
+SPLITS = 10  # of the generated images, for the spread of the Inception score
 TORCH_FIDELITY = (
   'weights-inception-2015-12-05-6726825d.pth',
   'https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/',
@@ -38,7 +38,7 @@ def evaluate(trained):
       missing=f'fid, kid, inception_score: {error}; pip install "fsvae_jax[inception]"',
     )
   named = trained.config.eval.inception
-  folder = pathlib.Path(named).expanduser() if named else cache(trained)
+  folder = files.expand(named, 'eval.inception') if named else cache(trained)
   figures, missing = {}, []
   for measure, weights in ((clean_fid, CLEAN_FID), (fidelity, TORCH_FIDELITY)):
     try:
@@ -59,14 +59,14 @@ def find_weights(folder, name, address):
   path = folder / name
   if path.is_file():
     return path
-  folder.mkdir(parents=True, exist_ok=True)
-  partial = path.with_suffix('.partial')
   try:
-    with urllib.request.urlopen(address + name, timeout=30) as response:
-      partial.write_bytes(response.read())
-    return partial.rename(path)
+    folder.mkdir(parents=True, exist_ok=True)
+    with files.locked(folder / f'{name}.lock'):
+      if not path.is_file():
+        with urllib.request.urlopen(address + name, timeout=30) as response:
+          files.write_bytes(path, response.read())
+    return path
   except (OSError, http.client.HTTPException) as error:
-    partial.unlink(missing_ok=True)
     raise FileNotFoundError(
       f'{name} could not be downloaded ({error}): fetch {address}{name} and put it into {folder}, '
       'or name its folder with --config.eval.inception'
@@ -104,14 +104,12 @@ def clean_fid(trained, weights):
 def test_statistics(trained, weights, features):
   """The test set's Gaussian for these weights, kept in `data.cache_dir`."""
   path = cache(trained) / f'{cache_name(trained, weights)}.npz'
-  if not path.exists():
-    frechet.save(path, frechet.gaussian(features(trained.test_images)))
-  return frechet.load(path)
+  return frechet.kept(path, lambda: features(trained.test_images))
 
 
 def cache(trained):
   """The folder of what is kept between evaluations."""
-  return pathlib.Path(trained.config.data.cache_dir).expanduser() / 'inception'
+  return files.expand(trained.config.data.cache_dir, 'data.cache_dir') / 'inception'
 
 
 def cache_name(trained, weights):
@@ -136,6 +134,7 @@ def fidelity(trained, weights):
       cache_root=str(cache(trained)),
       feature_extractor_weights_path=str(weights),
       isc=True,
+      isc_splits=SPLITS,
       kid=True,
       kid_subset_size=subset,
       cuda=torch.cuda.is_available(),
@@ -148,7 +147,9 @@ def fidelity(trained, weights):
   isc = [s['inception_score_mean'] for s in scores]
   kid = [s['kernel_inception_distance_mean'] for s in scores]
   return {
-    'inception_score': Figure(isc, f'{of}, 10 splits: the standard score, not the published one'),
+    'inception_score': Figure(
+      isc, f'{of}, {SPLITS} splits: the standard score, not the published one'
+    ),
     'kid': Figure(kid, f'{of} against the test set, mean over 100 subsets of {subset}'),
   }
 

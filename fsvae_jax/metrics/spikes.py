@@ -67,7 +67,7 @@ def _ann_figures(c, pj):
 
 def probe_count(trained):
   """How many images are probed: at most `eval.probe`, and such that no batch is filled up."""
-  size, devices = trained.config.test.batch_size, jax.device_count()
+  size, devices = trained.batch_size, jax.device_count()
   count = min(trained.config.eval.probe, len(trained.test_images))
   return count // size * size or count // devices * devices or count
 

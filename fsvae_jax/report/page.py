@@ -7,6 +7,7 @@ import json
 
 import numpy as np
 
+from fsvae_jax import files
 from fsvae_jax.report import charts
 from fsvae_jax.report.names import CAPTIONS, LABELS, PUBLISHED, PUBLISHED_NAMES
 
@@ -33,16 +34,14 @@ def write(workdir, results, config, metrics, pictures, rasters):
   if details.get('robustness'):
     parts.append(robustness_section(details['robustness']['curves']))
   parts.append(run_section(run, results, config, metrics))
-  style = importlib.resources.files(__package__).joinpath('style.css').read_text()
+  style = importlib.resources.files(__package__).joinpath('style.css').read_text('utf-8')
   title = f'{run["model"]} on {run["data"]}'
   page = (
     '<!doctype html><html lang="en"><head><meta charset="utf-8">'
     '<meta name="viewport" content="width=device-width, initial-scale=1">'
     f'<title>{escape(title)}</title><style>{style}</style></head><body>{"".join(parts)}</body></html>'
   )
-  partial = workdir / 'report.partial'
-  partial.write_text(page)
-  partial.replace(workdir / 'report.html')
+  files.write_text(workdir / 'report.html', page)
 
 
 def heading(run, results):
