@@ -33,28 +33,35 @@ def split(mesh):
 def mesh_for(batch_size, parts=1):
   """The mesh of the devices that share batches of `batch_size`, computed in `parts` parts.
 
-  One process takes as many of its devices as divide the batch, and says if that is not all.
-
-  Raises:
-    ValueError: naming the nearest batch sizes that fit, if the parts, or the devices of several
-      processes, do not divide it.
+  Says so if that is not all devices. Raises ValueError as `sharing` does.
   """
   count = jax.device_count()
-  fits = lambda devices: batch_size % (devices * parts) == 0
-  used = next((n for n in range(count, 0, -1) if fits(n)), 0)
-  if used == 0 or (used < count and jax.process_count() > 1):
-    step = parts * (count if jax.process_count() > 1 else 1)
-    shared = f'{count} devices of {jax.process_count()} processes' if used else f'{parts} parts'
-    raise ValueError(
-      f'train.batch_size is {batch_size}, which {shared} cannot share evenly: choose '
-      f'{_nearest(batch_size, step)}'
-    )
+  used = sharing(batch_size, parts, count, jax.process_count())
   if used < count:
     console.say(
       f'{used} of {count} devices share the batch of {batch_size} evenly; all would share '
       f'--config.train.batch_size={_nearest(batch_size, count * parts)}'
     )
   return make_mesh(jax.devices()[:used])
+
+
+def sharing(batch_size, parts, devices, processes):
+  """How many of `devices` share a batch: one process takes as many as divide it, several need all.
+
+  Raises:
+    ValueError: naming the nearest batch sizes that fit, if the parts, or the devices of several
+      processes, do not divide it.
+  """
+  fits = lambda n: batch_size % (n * parts) == 0
+  used = next((n for n in range(devices, 0, -1) if fits(n)), 0)
+  if used == devices or (used and processes == 1):
+    return used
+  shared = f'{devices} devices of {processes} processes' if used else f'{parts} parts'
+  step = parts * (devices if processes > 1 else 1)
+  raise ValueError(
+    f'train.batch_size is {batch_size}, which {shared} cannot share evenly: choose '
+    f'{_nearest(batch_size, step)}'
+  )
 
 
 def _nearest(batch_size, step):

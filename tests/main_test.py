@@ -1,4 +1,4 @@
-"""The command line: which configuration it gives, and what it refuses before anything is written."""
+"""The command line: which configuration it gives, and what it refuses before writing anything."""
 
 import json
 import pathlib

@@ -29,9 +29,9 @@ AUTHORS_NAMES = {'fashion_mnist': 'fashion', 'celeb_a': 'celeba'}  # others as h
 def evaluate(trained):
   """`fad` and `fad_floor` in the project's own code; with `eval.fad_reference` also in theirs."""
   config = trained.config
-  if len(trained.train_images) < BATCH:
-    few = f'{len(trained.train_images)} training images, at least {BATCH} needed'
-    return Result({}, missing=f'fad: too few images for an autoencoder ({few})')
+  if len(trained.train_images) < BATCH or len(trained.test_images) < 2:
+    few = f'{len(trained.train_images)} training and {len(trained.test_images)} test images'
+    return Result({}, missing=f'fad: too few images ({few}; at least {BATCH} and 2 are needed)')
   spaces, missing = {}, ''
   if config.eval.fad_reference:
     try:
@@ -89,8 +89,8 @@ def coder(features, outputs, variables):
 def own_code(trained):
   """The coder of the data set's autoencoder, trained if need be, and the test set's Gaussian."""
   config = autoencoder_config(trained.config)
-  files = [images.name for images in (trained.train_images, trained.test_images)]
-  recipe = json.dumps([files, config.model.to_dict(), config.train.to_dict()])
+  names = [images.name for images in (trained.train_images, trained.test_images)]
+  recipe = json.dumps([names, config.model.to_dict(), config.train.to_dict()])
   digest = hashlib.sha256(recipe.encode()).hexdigest()[:12]
   cache = files.expand(config.data.cache_dir, 'data.cache_dir') / 'autoencoders'
   workdir = cache / f'{config.data.name}-{config.model.latent_dim}-{digest}'

@@ -29,6 +29,8 @@ def evaluate(trained):
   """`fid`, `kid`, `inception_score` of `eval.images` generated images against the test set."""
   if trained.model.sample is None:
     return Result({}, missing='fid, kid, inception_score: this model does not generate')
+  if len(trained.test_images) < 2:
+    return Result({}, missing='fid, kid, inception_score: fewer than 2 test images')
   try:
     import cleanfid  # noqa: F401
     import torch_fidelity  # noqa: F401
@@ -61,10 +63,8 @@ def find_weights(folder, name, address):
     return path
   try:
     folder.mkdir(parents=True, exist_ok=True)
-    with files.locked(folder / f'{name}.lock'):
-      if not path.is_file():
-        with urllib.request.urlopen(address + name, timeout=30) as response:
-          files.write_bytes(path, response.read())
+    with urllib.request.urlopen(address + name, timeout=30) as response:
+      files.write_bytes(path, response.read())
     return path
   except (OSError, http.client.HTTPException) as error:
     raise FileNotFoundError(
