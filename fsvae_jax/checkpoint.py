@@ -7,6 +7,7 @@ import contextlib
 import logging as py_logging
 import pathlib
 import re
+from typing import Any
 
 import jax
 from absl import logging
@@ -21,11 +22,13 @@ class Checkpoints:
   processes of a run make the same calls; they must see the same folder.
   """
 
-  def __init__(self, workdir, keep=None):
+  def __init__(self, workdir: str | pathlib.Path, keep: int | None = None) -> None:
     self._directory = pathlib.Path(workdir).absolute() / 'checkpoints'
     self._keep = keep
-    self._running = None  # (step, response) of the save that may not be finished
-    self._failed = None  # message, if the newest save failed
+    self._running: tuple[int, Any] | None = (
+      None  # (step, response) of the save that may not be finished
+    )
+    self._failed: str | None = None  # message, if the newest save failed
     logging.get_absl_logger().addFilter(_not_of_orbax)
     self._open()
 
@@ -43,7 +46,7 @@ class Checkpoints:
       cleanup_tmp_directories=self._keep is not None,
     )
 
-  def save(self, step, state, loss=None):
+  def save(self, step: int, state: Any, loss: float | None = None) -> None:
     """Starts saving, with the validation loss if it is known.
 
     Returns as soon as `state` may be changed. What became of a save is known at the next one: if
@@ -83,7 +86,7 @@ class Checkpoints:
       self._checkpointer.close()  # raises the failure again
     self._open()
 
-  def restore(self, like, step=None):
+  def restore(self, like: Any, step: int | str | None = None) -> Any:
     """The newest checkpoint that can be read, with `like`'s shapes and shardings; None if none is.
 
     Where a newer one cannot be read and this one can, the newer one is damaged: it is put aside as
@@ -102,7 +105,7 @@ class Checkpoints:
     steps = sorted(self.steps(), reverse=True)
     if step is not None and step not in steps:
       raise ValueError(f'no checkpoint {step} in {self._directory}; there are {steps[::-1]}')
-    unreadable = {}
+    unreadable: dict[int, Exception] = {}
     for candidate in steps if step is None else [step]:
       state, error = self._read(candidate, like)
       if error is None:
@@ -143,11 +146,11 @@ class Checkpoints:
       return None, error or ValueError('another process cannot read it')
     return state, error
 
-  def steps(self):
+  def steps(self) -> list[int]:
     """Numbers of the checkpoints that are there."""
     return [saved.step for saved in self._checkpointer.checkpoints]
 
-  def best(self):
+  def best(self) -> int:
     """Number of the checkpoint with the smallest validation loss; ValueError if none has one."""
     losses = {c.metrics['loss']: c.step for c in self._checkpointer.checkpoints if c.metrics}
     if not losses:
@@ -174,7 +177,7 @@ class Checkpoints:
     if self._keep:
       self._open()
 
-  def close(self):
+  def close(self) -> None:
     """Waits for the last save; raises OSError, saying what is there, if it failed."""
     self._settle()
     self._checkpointer.close()
@@ -231,6 +234,6 @@ def _differing(saved, like):
   return '\n  '.join(lines + [f'and {len(names) - 10} more'] * (len(names) > 10))
 
 
-def abstract(state):
+def abstract(state: Any) -> Any:
   """Shapes, types and shardings of a pytree of arrays."""
   return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state)

@@ -9,6 +9,8 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Iterator
+from typing import Any
 
 import jax
 from jax._src import distributed as jax_distributed  # JAX shows its key-value store nowhere else
@@ -29,7 +31,9 @@ LAUNCHERS = {
 
 
 @contextlib.contextmanager
-def joined(coordinator=None, processes=None, process=None):
+def joined(
+  coordinator: str | None = None, processes: int | None = None, process: int | None = None
+) -> Iterator[None]:
   """Makes this process one of a run's for as long as the context lasts.
 
   If it fails, or any of the others fails or falls silent, all end with exit code 1 and say why: a
@@ -61,7 +65,9 @@ def joined(coordinator=None, processes=None, process=None):
   signs.give('done')
 
 
-def join(coordinator=None, processes=None, process=None):
+def join(
+  coordinator: str | None = None, processes: int | None = None, process: int | None = None
+) -> None:
   """Connects this process to the others of its run; leaves it alone if nothing says there are any.
 
   What is not given comes from the environment that SLURM, Open MPI, an indexed Kubernetes Job or a
@@ -102,14 +108,15 @@ def join(coordinator=None, processes=None, process=None):
       jax.distributed.initialize()
 
 
-def meet(minutes=60):
+def meet(minutes: int = 60) -> None:
   """Waits until all processes have come here, as after compiling.
 
   In a collective, they would give up on each other after half a minute (on CPU).
   """
   if jax.process_count() > 1:
     name = f'meeting {next(_meetings)}'
-    jax_distributed.global_state.client.wait_at_barrier(name, minutes * 60_000)
+    client: Any = jax_distributed.global_state.client
+    client.wait_at_barrier(name, minutes * 60_000)
 
 
 _meetings = itertools.count()

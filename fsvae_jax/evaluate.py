@@ -2,19 +2,22 @@
 
 import importlib.metadata
 import os
+import pathlib
 import platform
 import time
 
 import jax
 import numpy as np
 from absl import logging
+from ml_collections import ConfigDict
 
 from fsvae_jax import console, data, fields, files, report, writer
 from fsvae_jax.metrics import LEAST_IMAGES, METRICS, robustness
+from fsvae_jax.metrics.result import Result
 from fsvae_jax.trained import Trained
 
 
-def check(config):
+def check(config: ConfigDict) -> None:
   """Raises ValueError for an `eval` section that cannot be used, naming what is wrong."""
   unknown = set(config.eval.metrics) - set(METRICS)
   if unknown:
@@ -30,7 +33,9 @@ def check(config):
       )
 
 
-def evaluate(config, workdir, step=None):
+def evaluate(
+  config: ConfigDict, workdir: str | pathlib.Path, step: int | str | None = None
+) -> dict:
   """Computes `config.eval.metrics` of a checkpoint; writes eval.json and report.html in `workdir`.
 
   Every figure is {'mean', 'std', 'seeds', 'protocol'}: over `eval.seeds` seeds of all draws. What
@@ -67,7 +72,7 @@ def evaluate(config, workdir, step=None):
   return results
 
 
-def read(path):
+def read(path: pathlib.Path) -> dict:
   """The contents of an eval.json; {} if there is none, or, with a warning, if it is damaged."""
   try:
     return files.read_json(path)
@@ -76,13 +81,13 @@ def read(path):
     return {}
 
 
-def save(path, results):
+def save(path: pathlib.Path, results: dict) -> None:
   """Writes JSON; the file is whole at any moment."""
   if jax.process_index() == 0:
     files.write_text(path, files.to_json(results, 1) + '\n')
 
 
-def say(result):
+def say(result: Result) -> None:
   """Prints a metric's figures."""
   for figure, value in result.figures.items():
     s = value.summary()
@@ -92,7 +97,7 @@ def say(result):
     console.say(f'not computed: {result.missing}')
 
 
-def say_ann(config, results):
+def say_ann(config: ConfigDict, results: dict) -> None:
   """Prints the ANN VAE's distance beside the model's."""
   if config.model.name != 'fsvae' or 'fad' not in results:
     return
@@ -102,7 +107,7 @@ def say_ann(config, results):
     console.say('no ANN VAE to compare with: --config=mnist:ann trains one for mnist; see eval.ann')
 
 
-def about(trained):
+def about(trained: Trained) -> dict:
   """What was evaluated, with which versions, on what."""
   device = jax.devices()[0]
   versions = ('jax', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
@@ -120,7 +125,7 @@ def about(trained):
   }
 
 
-def figures_of_ann(config, workdir, results):
+def figures_of_ann(config: ConfigDict, workdir: str | pathlib.Path, results: dict) -> dict:
   """Figures of the ANN VAE in `eval.ann`, or `<workdir>_ann`, that were taken in the same way."""
   if config.model.name != 'fsvae':
     return {}
@@ -134,7 +139,7 @@ def figures_of_ann(config, workdir, results):
   }
 
 
-def pictures(trained, count=16):
+def pictures(trained: Trained, count: int = 16) -> dict[str, bytes]:
   """PNG pictures for the report, {name: bytes}."""
   images = np.asarray(trained.test_images[:count])
   again = data.quantize(trained.reconstruct(images))
@@ -146,7 +151,7 @@ def pictures(trained, count=16):
   return {name: writer.png(picture) for name, picture in made.items()}
 
 
-def interpolations(trained, images, steps=8):
+def interpolations(trained: Trained, images: np.ndarray, steps: int = 8) -> np.ndarray:
   """uint8 images from each first of a pair of `images` to the second, through the latent."""
   latents, rng = trained.encode(images), np.random.default_rng(trained.config.seed)
   if trained.model.record is None:
@@ -157,7 +162,7 @@ def interpolations(trained, images, steps=8):
   return np.asarray(data.quantize(trained.decode(np.concatenate(ways))))
 
 
-def rasters(trained):
+def rasters(trained: Trained) -> dict[str, np.ndarray]:
   """Spikes of the first test image, {layer: [T, neurons]}; {} for a model without spikes."""
   if trained.model.record is None:
     return {}
@@ -171,7 +176,14 @@ def rasters(trained):
   return {name: x_BTF[0].reshape(len(x_BTF[0]), -1) for name, x_BTF in spikes.items()}
 
 
-def write_images(config, workdir, mode, count, step=None, seed=0):
+def write_images(
+  config: ConfigDict,
+  workdir: str | pathlib.Path,
+  mode: str,
+  count: int,
+  step: int | str | None = None,
+  seed: int = 0,
+) -> None:
   """Writes `count` generated images, or reconstructed test images, below `workdir`.
 
   Args:

@@ -24,13 +24,15 @@ class Field(NamedTuple):
   may_change: bool = False
 
 
-def integer(least, most=math.inf, **kwargs) -> Field:
+def integer(least: int, most: float = math.inf, **kwargs: Any) -> Field:
   """An integer of at least `least`, and at most `most`."""
   words = f'at least {least}' if most == math.inf else f'from {least} to {most}'
   return Field(lambda x: _is_integer(x) and least <= x <= most, f'an integer, {words}', **kwargs)
 
 
-def number(least=-math.inf, below=math.inf, above=-math.inf, **kwargs) -> Field:
+def number(
+  least: float = -math.inf, below: float = math.inf, above: float = -math.inf, **kwargs: Any
+) -> Field:
   """A finite number: `above` < x, `least` <= x, x < `below`."""
   bounds = [f'at least {least:g}'] * (least > -math.inf)
   bounds += [f'above {above:g}'] * (above > -math.inf) + [f'below {below:g}'] * (below < math.inf)
@@ -38,12 +40,12 @@ def number(least=-math.inf, below=math.inf, above=-math.inf, **kwargs) -> Field:
   return Field(holds, ', '.join(['a finite number', *bounds]), **kwargs)
 
 
-def text(**kwargs) -> Field:
+def text(**kwargs: Any) -> Field:
   """Any text."""
   return Field(lambda x: isinstance(x, str), 'text', **kwargs)
 
 
-def truth(**kwargs) -> Field:
+def truth(**kwargs: Any) -> Field:
   """True or False."""
   return Field(lambda x: isinstance(x, bool), 'True or False', **kwargs)
 
@@ -95,7 +97,7 @@ def check_all(config: Mapping[str, Any]) -> None:
 
 def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
   """{'section.field' | 'field': value} of a configuration."""
-  flat = {}
+  flat: dict[str, Any] = {}
   for name, value in config.items():
     if hasattr(value, 'items'):
       flat |= {f'{name}.{field}': x for field, x in value.items()}

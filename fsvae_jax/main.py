@@ -3,6 +3,7 @@ python -m fsvae_jax.main --mode=eval|generate|reconstruct --workdir=DIR [--step=
 """
 
 import argparse
+import pathlib
 import platform
 import sys
 
@@ -27,33 +28,34 @@ _HELP = (
   'A configuration: a name, such as mnist or mnist:ann, or a file. Fields: --config.FIELD=VALUE.'
 )
 
-_WORKDIR = flags.DEFINE_string('workdir', None, 'Where the run is kept; default runs/<config>.')
-_MODE = flags.DEFINE_enum(
+flags.DEFINE_string('workdir', None, 'Where the run is kept; default runs/<config>.')
+flags.DEFINE_enum(
   'mode',
   'train',
   ['train', 'eval', 'generate', 'reconstruct'],
   'train: train, then evaluate; eval: metrics and report; generate, reconstruct: write images. '
   "All but train read the run's own configuration from its workdir.",
 )
-_STEP = flags.DEFINE_string('step', None, "A checkpoint's number, or best, if not the newest.")
-_COUNT = flags.DEFINE_integer('count', 64, 'How many images to generate or reconstruct.', 1)
-_SEED = flags.DEFINE_integer('seed', 0, 'Of the draws of generated or reconstructed images.', 0)
-_COORDINATOR = flags.DEFINE_string('coordinator', None, 'HOST:PORT of process 0 of several.')
-_PROCESSES = flags.DEFINE_integer('processes', None, 'How many processes share this run.')
-_PROCESS = flags.DEFINE_integer('process', None, 'Which of them this is, from 0.')
+flags.DEFINE_string('step', None, "A checkpoint's number, or best, if not the newest.")
+flags.DEFINE_integer('count', 64, 'How many images to generate or reconstruct.', 1)
+flags.DEFINE_integer('seed', 0, 'Of the draws of generated or reconstructed images.', 0)
+flags.DEFINE_string('coordinator', None, 'HOST:PORT of process 0 of several.')
+flags.DEFINE_integer('processes', None, 'How many processes share this run.')
+flags.DEFINE_integer('process', None, 'Which of them this is, from 0.')
 
 
-def command():
+def command() -> None:
   """The console script."""
   app.run(main, flags_parser=parse_flags)
 
 
-def main(_):
+def main(_: list[str]) -> int:
   """Trains, evaluates or makes images, together with the other processes of the run."""
   logging.set_verbosity(logging.WARNING)
   try:
     with signals.raised():
-      with distributed.joined(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value):
+      args = flags.FLAGS
+      with distributed.joined(args.coordinator, args.processes, args.process):
         finished = run()
   except signals.Stopped as stopped:
     print(f'stopped {stopped}; the same command goes on', file=sys.stderr)
@@ -62,31 +64,32 @@ def main(_):
   return 0 if finished else signals.STOPPED
 
 
-def run():
+def run() -> bool:
   """What `--mode` says; whether it came to its end."""
-  config, folder = flags.FLAGS['config'].value, _WORKDIR.value
+  args = flags.FLAGS
+  config, folder = args.config, args.workdir
   keep_compiled(files.expand(config.data.cache_dir, 'data.cache_dir') / 'compiled')
-  step = int(_STEP.value) if (_STEP.value or '').isdigit() else _STEP.value
-  if _MODE.value == 'eval':
+  step = int(args.step) if (args.step or '').isdigit() else args.step
+  if args.mode == 'eval':
     evaluate.evaluate(config, folder, step)
-  elif _MODE.value == 'train':
+  elif args.mode == 'train':
     evaluate.check(config)
     finished, _ = train.train_and_evaluate(config, folder)
     if not finished:
       return False
     evaluate.evaluate(config, folder)
   else:
-    evaluate.write_images(config, folder, _MODE.value, _COUNT.value, step, _SEED.value)
+    evaluate.write_images(config, folder, args.mode, args.count, step, args.seed)
   return True
 
 
-def keep_compiled(folder):
+def keep_compiled(folder: pathlib.Path) -> None:
   """A second start need not compile again; where nothing can be written, it does."""
-  if not jax.config.jax_compilation_cache_dir:
+  if not jax.config.values['jax_compilation_cache_dir']:
     jax.config.update('jax_compilation_cache_dir', str(folder / platform.node()))
 
 
-def parse_flags(argv):
+def parse_flags(argv: list[str]) -> list[str]:
   """absl's parser, for the configuration that `--mode` needs; refuses what it does not know."""
   ahead = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
   for name in ('config', 'workdir', 'mode'):
@@ -110,11 +113,11 @@ def parse_flags(argv):
     sys.exit(f'unknown field of the configuration: {error}\nknown: {", ".join(before)}')
   refuse_left(left[1:])
   if of_run:
-    refuse_contradictions(folder, before, flags.FLAGS['config'].override_values)
+    refuse_contradictions(folder, before, config_flags.get_override_values(flags.FLAGS['config']))
   return left
 
 
-def last_of_each(arguments):
+def last_of_each(arguments: list[str]) -> list[str]:
   """The arguments, of `--config.FIELD` given several times only the last.
 
   ml_collections would join the values of a tuple.
@@ -130,7 +133,7 @@ def last_of_each(arguments):
   return [a for i, (name, unit) in enumerate(units) if not name or last[name] == i for a in unit]
 
 
-def recorded(folder, text):
+def recorded(folder: pathlib.Path, text: str | None) -> ConfigDict:
   """The configuration of the run in `folder`, with today's defaults for fields that it lacks.
 
   Raises:
@@ -158,7 +161,7 @@ def recorded(folder, text):
   return ConfigDict(config)
 
 
-def refuse_left(left):
+def refuse_left(left: list[str]) -> None:
   """Ends the program if there are arguments that no flag has taken."""
   if left:
     field = left[0].startswith(('config.', 'config='))
@@ -166,7 +169,7 @@ def refuse_left(left):
     sys.exit(f'not understood: {" ".join(left)} ({hint} Flags come before anything else.)')
 
 
-def refuse_contradictions(folder, before, overrides):
+def refuse_contradictions(folder: pathlib.Path, before: dict, overrides: dict) -> None:
   """Ends the program if the command line says otherwise than the run's config.json."""
   for name, value in overrides.items():
     section = name.split('.')[0]

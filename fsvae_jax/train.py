@@ -3,12 +3,16 @@
 import contextlib
 import functools
 import math
+import pathlib
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from clu import parameter_overview
+from ml_collections import ConfigDict
 
 from fsvae_jax import (
   checkpoint,
@@ -25,10 +29,19 @@ from fsvae_jax import (
   writer,
 )
 from fsvae_jax import workdir as workdirs
+from fsvae_jax.models import Model
 from fsvae_jax.spiking import layout
 
 
-def train_step(model, optimizer, config, total_steps, state, images_BHWC, key):
+def train_step(
+  model: Model,
+  optimizer: optax.GradientTransformation,
+  config: ConfigDict,
+  total_steps: int,
+  state: states.TrainState,
+  images_BHWC: jax.Array,
+  key: jax.Array,
+) -> tuple[states.TrainState, dict[str, jax.Array]]:
   """One optimiser step on a uint8 batch: (state, metrics). Pure; random by `key` and state.step."""
   flip_key, loss_key = jax.random.split(jax.random.fold_in(key, state.step))
   image_BHWC = data.normalize(images_BHWC)
@@ -53,7 +66,9 @@ def train_step(model, optimizer, config, total_steps, state, images_BHWC, key):
   return state, metrics | norms
 
 
-def gradients(loss_fn, variables, image_BHWC, count):
+def gradients(
+  loss_fn: Callable, variables: Any, image_BHWC: jax.Array, count: int
+) -> tuple[Any, Any, dict[str, jax.Array]]:
   """Gradient, running statistics and metrics of a batch, computed in `count` parts of it.
 
   Gradient and metrics are the parts' means. tdBN normalises each part by its own statistics, and
@@ -87,7 +102,14 @@ def gradients(loss_fn, variables, image_BHWC, count):
 class TestSet:
   """A model on the test images, always with the same random draws, on any number of devices."""
 
-  def __init__(self, model, mesh, config, images, key):
+  def __init__(
+    self,
+    model: Model,
+    mesh: jax.sharding.Mesh,
+    config: ConfigDict,
+    images: data.Images | np.ndarray,
+    key: jax.Array,
+  ) -> None:
     whole = sharding.replicated(mesh)
     self._mesh, self._key, self._images = mesh, key, images
     self._count = min(config.images or len(images), len(images))
@@ -128,23 +150,23 @@ class TestSet:
   def _batch(self, rows):
     return sharding.spread(self._mesh, np.asarray(self._images[rows]))
 
-  def means(self, variables):
+  def means(self, variables: Any) -> dict[str, float]:
     """Means of the loss and its parts over the images, {name: value}."""
-    sums = {}
+    sums: dict[str, float] = {}
     for i, rows in enumerate(self._chunks()):
       share, key = len(set(rows)) / self._count, jax.random.fold_in(self._key, i)
       for name, value in self._metrics(variables, self._batch(rows), key).items():
         sums[name] = sums.get(name, 0.0) + float(value) * share
     return sums
 
-  def rates(self, variables):
+  def rates(self, variables: Any) -> dict[str, float]:
     """Firing rates over one batch of the images, {layer: value}; {} of a model without spikes."""
     if not self._spikes:
       return {}
     rates = self._rates(variables, self._batch(self._chunks()[0]), self._key)
     return {layer: float(rate) for layer, rate in rates.items()}
 
-  def pictures(self, variables):
+  def pictures(self, variables: Any) -> dict[str, tuple[np.ndarray, int]]:
     """uint8 {name: (images, columns)}: test images above reconstructions; samples of the prior."""
     shown = min(self._count, 16)
     rows = np.arange(sharding.round_up(shown, self._mesh)) % self._count
@@ -157,7 +179,9 @@ class TestSet:
     return made
 
 
-def train_and_evaluate(config, workdir):
+def train_and_evaluate(
+  config: ConfigDict, workdir: str | pathlib.Path
+) -> tuple[bool, dict[str, float]]:
   """Trains `config` in `workdir`, going on from the newest checkpoint there.
 
   Leaves checkpoints/, metrics.jsonl, tensorboard/, pictures/, config.json and data.json. SIGINT
@@ -263,7 +287,9 @@ def train_and_evaluate(config, workdir):
   return not stopped, scalars
 
 
-def compile_step(function, state, images_BHWC, key):
+def compile_step(
+  function: Callable, state: Any, images_BHWC: jax.ShapeDtypeStruct, key: jax.Array
+) -> Callable:
   """`function` for arguments like these; `state` is donated. Compilation's memory is given back."""
   step_fn = jax.jit(function, donate_argnums=0).lower(state, images_BHWC, key).compile()
   memory.trim()

@@ -2,9 +2,13 @@
 
 import contextlib
 import functools
+import pathlib
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
+from ml_collections import ConfigDict
 
 from fsvae_jax import checkpoint, data, fields, models, sharding
 from fsvae_jax import workdir as workdirs
@@ -22,7 +26,9 @@ class Trained:
     ValueError, FileNotFoundError: if there is no such checkpoint, or it is of another model.
   """
 
-  def __init__(self, config, workdir, step=None):
+  def __init__(
+    self, config: ConfigDict, workdir: str | pathlib.Path, step: int | str | None = None
+  ) -> None:
     self.config, self.workdir = config, workdirs.check(workdir)
     fields.check_all(config)
     self.model = models.make(config.model)
@@ -33,7 +39,7 @@ class Trained:
     self._jit = functools.lru_cache(None)(
       functools.partial(jax.jit, out_shardings=sharding.replicated(self._mesh))
     )
-    self._generated = {}
+    self._generated: dict[tuple[int, int], np.ndarray] = {}
     model = self.model
     self._encode = lambda v, key, images: model.encode(v, data.normalize(images), key)
     self._decode = lambda v, key, latents: model.decode(v, latents)
@@ -58,12 +64,12 @@ class Trained:
     return state
 
   @functools.cached_property
-  def train_images(self):
+  def train_images(self) -> data.Images:
     """uint8 images [N, H, W, C] that the model was trained on."""
     return self._images('train')
 
   @functools.cached_property
-  def test_images(self):
+  def test_images(self) -> data.Images:
     """uint8 images [N, H, W, C] of the test split."""
     return self._images('test')
 
@@ -73,7 +79,7 @@ class Trained:
     workdirs.check_images(self.workdir, self.config, {split: data.identity(images)})
     return images
 
-  def over(self, function, *arrays_N, seed=0):
+  def over(self, function: Callable, *arrays_N: Any, seed: int = 0) -> Any:
     """`function(variables, key, *rows_B)` over all rows, in batches of `batch_size`.
 
     Args:
@@ -96,19 +102,19 @@ class Trained:
         results.append(jax.tree.map(lambda x, i=i: np.asarray(x)[: count - i], result))
     return jax.tree.map(lambda *parts: np.concatenate(parts), *results)
 
-  def encode(self, images, seed=0):
+  def encode(self, images: data.Images | np.ndarray, seed: int = 0) -> np.ndarray:
     """Latents of uint8 images."""
     return self.over(self._encode, images, seed=seed)
 
-  def decode(self, latents):
+  def decode(self, latents: np.ndarray) -> np.ndarray:
     """Images [N, H, W, C] in [-1, 1] of latents."""
     return self.over(self._decode, latents)
 
-  def reconstruct(self, images, seed=0):
+  def reconstruct(self, images: data.Images | np.ndarray, seed: int = 0) -> np.ndarray:
     """Images [N, H, W, C] in [-1, 1] from uint8 images."""
     return self.over(self._reconstruct, images, seed=seed)
 
-  def generate(self, count, seed=0):
+  def generate(self, count: int, seed: int = 0) -> np.ndarray:
     """Images [count, H, W, C] in [-1, 1] of the prior; kept, since several metrics want them.
 
     Raises:

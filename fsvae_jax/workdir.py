@@ -5,18 +5,20 @@ import os
 import pathlib
 import platform
 import time
+from collections.abc import Iterator, Sequence
 
 import jax
 import numpy as np
 from absl import logging
 from jax.experimental import multihost_utils
+from ml_collections import ConfigDict
 
 from fsvae_jax import fields, files
 
 PATTERNS = '*?[]'  # Orbax reads a folder's name as a pattern
 
 
-def check(workdir) -> pathlib.Path:
+def check(workdir: str | pathlib.Path) -> pathlib.Path:
   """The path of a run's folder.
 
   Raises:
@@ -67,7 +69,7 @@ def has_checkpoints(workdir: pathlib.Path) -> bool:
   return any((workdir / 'checkpoints').glob('[0-9]*'))
 
 
-def check_same(workdir: pathlib.Path, config: dict, sections=()) -> dict:
+def check_same(workdir: pathlib.Path, config: dict, sections: Sequence[str] = ()) -> dict:
   """Checks that the run in `workdir`, if it has checkpoints, can go on with `config`.
 
   A damaged config.json cannot say, which is warned of.
@@ -106,7 +108,7 @@ def _record_or_nothing(workdir):
     return {}
 
 
-def check_images(workdir: pathlib.Path, config, images: dict) -> None:
+def check_images(workdir: pathlib.Path, config: ConfigDict, images: dict) -> None:
   """Checks that a run's images are those it began with, wherever they lie now.
 
   Args:
@@ -135,7 +137,7 @@ def check_images(workdir: pathlib.Path, config, images: dict) -> None:
 
 
 @contextlib.contextmanager
-def claim(workdir: pathlib.Path, config, images: dict):
+def claim(workdir: pathlib.Path, config: ConfigDict, images: dict) -> Iterator[None]:
   """Holds `workdir` for this run and records what it is of; all its processes call it.
 
   Leaves config.json, and data.json with the identities of `images`, as `check_images` has them.

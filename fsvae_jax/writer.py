@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import pathlib
 import time
 
 import numpy as np
@@ -23,7 +24,7 @@ class Writer:
   wait for room.
   """
 
-  def __init__(self, workdir, step=0):
+  def __init__(self, workdir: pathlib.Path | None, step: int = 0) -> None:
     self._workdir = workdir
     if workdir is None:
       return
@@ -34,7 +35,7 @@ class Writer:
       files.write_text(path, ''.join(kept))
     self._jsonl, self._events, self._first = path.open('a', encoding='utf-8'), None, step + 1
 
-  def scalars(self, step, values):
+  def scalars(self, step: int, values: dict[str, float]) -> None:
     """Appends one JSON object, {'step': step, **values}, and the same to TensorBoard."""
     if self._workdir is None:
       return
@@ -43,7 +44,7 @@ class Writer:
       self._jsonl.flush()
     self._event(step, [summary_pb2.Summary.Value(tag=k, simple_value=v) for k, v in values.items()])
 
-  def picture(self, step, name, images, columns):
+  def picture(self, step: int, name: str, images: np.ndarray, columns: int) -> pathlib.Path | None:
     """Saves uint8 images [N, H, W, C] as a grid, `pictures/<name>_<step>.png`; returns its path."""
     if self._workdir is None:
       return None
@@ -59,7 +60,7 @@ class Writer:
     self._event(step, [summary_pb2.Summary.Value(tag=name, image=value)])
     return path
 
-  def close(self):
+  def close(self) -> None:
     """Flushes and closes the files."""
     if self._workdir is None:
       return
@@ -94,7 +95,7 @@ def _warning_of(what):
     logging.warning('%s could not be written: %s', what, error)
 
 
-def png(picture):
+def png(picture: np.ndarray) -> bytes:
   """A uint8 picture [H, W], [H, W, 1] or [H, W, 3] as the bytes of a PNG file."""
   encoded = io.BytesIO()
   Image.fromarray(picture.squeeze(-1) if picture.shape[2:] == (1,) else picture).save(
@@ -103,7 +104,7 @@ def png(picture):
   return encoded.getvalue()
 
 
-def save_images(folder, columns, **arrays):
+def save_images(folder: pathlib.Path, columns: int, **arrays: np.ndarray) -> None:
   """Writes uint8 images [N, H, W, C] by name into `folder`.
 
   images.npz holds them all, <name>/00000.png and so on each, grid.png the first ones: row by row,
@@ -111,7 +112,7 @@ def save_images(folder, columns, **arrays):
   """
   folder.mkdir(parents=True, exist_ok=True)
   with files.replacing(folder / 'images.npz') as partial, partial.open('wb') as file:
-    np.savez_compressed(file, **arrays)
+    np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # not allow_pickle
   for name, images in arrays.items():
     (folder / name).mkdir(exist_ok=True)
     for earlier in (folder / name).glob('*.png'):
@@ -123,7 +124,7 @@ def save_images(folder, columns, **arrays):
   files.write_bytes(folder / 'grid.png', png(grid(np.concatenate(rows), min(columns, shown))))
 
 
-def read_metrics(workdir):
+def read_metrics(workdir: pathlib.Path) -> list[dict]:
   """The objects of `<workdir>/metrics.jsonl`; [] if there is none.
 
   A last line cut short is dropped; so are damaged ones (a power cut may leave NULs), with a warning
@@ -143,7 +144,9 @@ def read_metrics(workdir):
   return rows
 
 
-def grid(images, columns, margin=2, magnify=None):
+def grid(
+  images: np.ndarray, columns: int, margin: int = 2, magnify: int | None = None
+) -> np.ndarray:
   """uint8 images [N, H, W, C] as one picture [height, width(, 3)], row by row on grey.
 
   Each pixel becomes `magnify` pixels a side; by default, images come out at about 64.

@@ -10,6 +10,9 @@ autoencoder and statistics, whose distances compare with the published ones.
 import contextlib
 import hashlib
 import json
+import pathlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -18,6 +21,7 @@ from ml_collections import ConfigDict
 from fsvae_jax import console, data, distributed, files, sharding, signals, train
 from fsvae_jax.interop import reference
 from fsvae_jax.metrics import frechet
+from fsvae_jax.metrics.frechet import Gaussian
 from fsvae_jax.metrics.result import Figure, Result
 from fsvae_jax.models import ann
 from fsvae_jax.trained import Trained
@@ -26,7 +30,7 @@ BATCH = 256
 AUTHORS_NAMES = {'fashion_mnist': 'fashion', 'celeb_a': 'celeba'}  # others as here
 
 
-def evaluate(trained):
+def evaluate(trained: Trained) -> Result:
   """`fad` and `fad_floor` in the project's own code; with `eval.fad_reference` also in theirs."""
   config = trained.config
   if len(trained.train_images) < BATCH or len(trained.test_images) < 2:
@@ -55,10 +59,12 @@ PROTOCOLS = {
 }
 
 
-def distances(trained, code, statistics):
+def distances(trained: Trained, code: Callable, statistics: Gaussian) -> dict[str, list[float]]:
   """{'fad': [one a seed], 'fad_floor': [one a seed]}; no 'fad' of a model without a prior."""
   config, train_images = trained.config, trained.train_images
-  scores = {'fad': [], 'fad_floor': []} if trained.model.sample else {'fad_floor': []}
+  scores: dict[str, list[float]] = (
+    {'fad': [], 'fad_floor': []} if trained.model.sample else {'fad_floor': []}
+  )
   for seed in range(config.eval.seeds):
     rng = np.random.default_rng((config.seed, seed))
     count = min(config.eval.images, len(train_images))
@@ -70,7 +76,7 @@ def distances(trained, code, statistics):
   return scores
 
 
-def coder(features, outputs, variables):
+def coder(features: Sequence[int], outputs: int, variables: Any) -> Callable[[Any], np.ndarray]:
   """A function from images, uint8 or in [-1, 1], to codes [N, outputs] of `ann.Encoder`."""
   encode = jax.jit(ann.Encoder(tuple(features), outputs).apply)
 
@@ -86,7 +92,7 @@ def coder(features, outputs, variables):
   return code
 
 
-def own_code(trained):
+def own_code(trained: Trained) -> tuple[Callable, Gaussian]:
   """The coder of the data set's autoencoder, trained if need be, and the test set's Gaussian."""
   config = autoencoder_config(trained.config)
   names = [images.name for images in (trained.train_images, trained.test_images)]
@@ -111,7 +117,7 @@ def own_code(trained):
 
 
 @contextlib.contextmanager
-def alone(lock):
+def alone(lock: pathlib.Path) -> Iterator[None]:
   """What the processes of this run do together while no other run does it."""
   with contextlib.ExitStack() as stack:
     if jax.process_index() == 0:
@@ -120,7 +126,7 @@ def alone(lock):
     yield
 
 
-def autoencoder_config(config):
+def autoencoder_config(config: ConfigDict) -> ConfigDict:
   """The run that trains the autoencoder: the same whatever the recipe of the model in question."""
   own = ConfigDict(config.to_dict())
   del own.eval
@@ -138,12 +144,12 @@ def autoencoder_config(config):
   return own
 
 
-def code_dim(channels):
+def code_dim(channels: int) -> int:
   """Size of the code: 64 for grey images, 128 for colour."""
   return 64 if channels == 1 else 128
 
 
-def authors_code(config):
+def authors_code(config: ConfigDict) -> tuple[Callable, Gaussian]:
   """The coder and statistics of the folder `eval.fad_reference`.
 
   Raises:

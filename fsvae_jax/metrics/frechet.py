@@ -1,7 +1,9 @@
 """Frechet distance between two sets of feature vectors, as Gaussians (arXiv 1706.08500)."""
 
+import pathlib
 import zipfile
 import zlib
+from collections.abc import Callable
 from typing import NamedTuple
 
 import chex
@@ -18,7 +20,7 @@ class Gaussian(NamedTuple):
   covariance: np.ndarray
 
 
-def gaussian(features_ND):
+def gaussian(features_ND: np.ndarray) -> Gaussian:
   """The Gaussian of features [N, D]; ValueError unless there are at least two, all finite."""
   features_ND = np.asarray(features_ND, np.float64)
   chex.assert_rank(features_ND, 2)
@@ -27,7 +29,7 @@ def gaussian(features_ND):
   return Gaussian(features_ND.mean(0), np.atleast_2d(np.cov(features_ND, rowvar=False)))
 
 
-def distance(a: Gaussian, b: Gaussian):
+def distance(a: Gaussian, b: Gaussian) -> float:
   """|m_a - m_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2)), in squared units of the features.
 
   The last trace is that of (S C_b S)^(1/2), S = C_a^(1/2): symmetric, so that no root of a negative
@@ -41,13 +43,13 @@ def distance(a: Gaussian, b: Gaussian):
   return float(np.sum((a.mean - b.mean) ** 2) + traces - 2 * np.sqrt(products).sum())
 
 
-def save(path, statistics: Gaussian):
+def save(path: pathlib.Path, statistics: Gaussian) -> None:
   """Writes an .npz with `mu` and `sigma`, the names that others use; whole or not at all."""
   with files.replacing(path) as partial, partial.open('wb') as file:
     np.savez(file, mu=statistics.mean, sigma=statistics.covariance)
 
 
-def load(path):
+def load(path: pathlib.Path) -> Gaussian:
   """The Gaussian of an .npz with `mu` and `sigma`.
 
   Raises:
@@ -68,7 +70,7 @@ def load(path):
   return Gaussian(found['mu'], found['sigma'])
 
 
-def kept(path, compute):
+def kept(path: pathlib.Path, compute: Callable[[], np.ndarray]) -> Gaussian:
   """The Gaussian in `path`; made anew, of the features that `compute()` gives, if it is not there
   or damaged. Process 0 does it, alone, and the others wait for it."""
   if jax.process_index() == 0:
