@@ -50,8 +50,8 @@ def compile_step(target, batch, fields):
   import jax
   import numpy as np
 
-  from configs import mnist
   from fsvae_jax import models, sharding, states, train
+  from fsvae_jax.configs import mnist
 
   config = mnist.get_config()
   config.update_from_flattened_dict(fields)

@@ -23,8 +23,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from configs import mnist
 from fsvae_jax import data, models, sharding, states, train
+from fsvae_jax.configs import mnist
 from fsvae_jax.interop import reference
 from fsvae_jax.models import fsvae, latents
 from fsvae_jax.spiking import neurons, norm, synapse

@@ -30,8 +30,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import plain
-from configs import mnist
 from fsvae_jax import data, memory, models, sharding, states, train
+from fsvae_jax.configs import mnist
 from fsvae_jax.spiking import linear
 
 GFLOP_PER_TRAINED_IMAGE = 1.31  # T = 16, all products forward and backward, both sampling passes

@@ -20,8 +20,8 @@ import time
 import jax
 import numpy as np
 
-from configs import mnist
 from fsvae_jax import models, sharding, states, train, writer
+from fsvae_jax.configs import mnist
 
 GFLOP_AN_IMAGE = 1.31  # of training, docs/performance.md
 # Assumed: FLOP/s that training reaches, links of a device (bytes/s) and time of a small all-reduce

@@ -110,7 +110,7 @@ def main():
   args = parser.parse_args()
   args.folder.mkdir(parents=True, exist_ok=True)
   make(args.folder, args.gb)
-  from configs import celeba
+  from fsvae_jax.configs import celeba
 
   config = celeba.get_config()
   config.data.update(path=str(args.folder), decoded_gb=0.0, crop=0)

@@ -1,0 +1,1 @@
+"""One file a data set: `--config=NAME`, or `--config=NAME:ann` for the ANN VAE."""

@@ -76,14 +76,29 @@ def get_config():
   return config.lock()
 
 
-def ann_vae(config, batches):
-  """`config` with the ANN VAE of the same shape instead, with the published baseline's recipe.
+KINDS = ('', 'ann')  # what may stand behind the name of a data set: `--config=mnist:ann`
 
-  `batches` of an epoch: the weight of the KL divergence is one over it, as published.
+
+def of_kind(config, kind, batches):
+  """`config` itself or, for 'ann', the ANN VAE of its shape, which the paper compares with.
+
+  Args:
+    config: of the FSVAE.
+    kind: one of `KINDS`.
+    batches: of an epoch: the weight of the KL divergence is one over it, as published.
+
+  Raises:
+    ValueError: for another kind.
   """
-  sizes = {name: config.model[name] for name in ('image_size', 'channels', 'features')}
-  with config.unlocked():
-    config.model = ConfigDict({'name': 'ann_vae', **sizes, 'latent_dim': config.model.latent_dim})
-    config.model.kl_weight = 1 / batches
-  config.train.weight_decay = 1e-2
+  if kind not in KINDS:
+    raise ValueError(
+      f'there is no kind {kind!r} of this configuration; known: {", ".join(KINDS[1:])}'
+    )
+  if kind == 'ann':
+    sizes = {name: config.model[name] for name in ('image_size', 'channels', 'features')}
+    latent_dim = config.model.latent_dim
+    with config.unlocked():
+      config.model = ConfigDict({'name': 'ann_vae', **sizes, 'latent_dim': latent_dim})
+      config.model.kl_weight = 1 / batches
+    config.train.weight_decay = 1e-2
   return config

@@ -1,14 +1,14 @@
 """scikit-learn's 1,797 handwritten digits: nothing to download, done within minutes on a laptop.
 
-    python -m fsvae_jax.main --config=configs/digits.py
+    python -m fsvae_jax.main --config=digits
 
 Expect a test reconstruction error of about 0.04 and samples that are legible digits.
 """
 
-from configs import default
+from fsvae_jax.configs import default
 
 
-def get_config():
+def get_config(kind=''):
   """The model at 16x16 (the digits are 8x8), one convolution less; 22 epochs, cosine schedule."""
   config = default.get_config()
   config.data.name = 'digits'
@@ -23,4 +23,4 @@ def get_config():
   config.test.batch_size = 45
   config.eval.images = 1000
   config.eval.fad_epochs = 50  # of 6 steps
-  return config
+  return default.of_kind(config, kind, batches=32)

@@ -164,15 +164,16 @@ def interpolations(trained: Trained, images: np.ndarray, steps: int = 8) -> np.n
 
 def rasters(trained: Trained) -> dict[str, np.ndarray]:
   """Spikes of the first test image, {layer: [T, neurons]}; {} for a model without spikes."""
-  if trained.model.record is None:
+  model = trained.model
+  if (record := model.record) is None:
     return {}
 
-  def record(variables, key, images):
+  def of_image(variables, key, images):
     image_BHWC = data.normalize(images)
-    latent = trained.model.encode(variables, image_BHWC, key)
-    return trained.model.record('spikes', variables, latent, image_BHWC)
+    latent = model.encode(variables, image_BHWC, key)
+    return record('spikes', variables, latent, image_BHWC)
 
-  spikes = trained.over(record, trained.test_images[:1])
+  spikes = trained.over(of_image, trained.test_images[:1])
   return {name: x_BTF[0].reshape(len(x_BTF[0]), -1) for name, x_BTF in spikes.items()}
 
 

@@ -24,9 +24,7 @@ from fsvae_jax import (
 )
 
 DEFAULT = 'digits'
-_HELP = (
-  'A configuration: a name, such as mnist or mnist:ann, or a file. Fields: --config.FIELD=VALUE.'
-)
+_HELP = f'One of {", ".join(configuration.names())}, or a file of your own.'
 
 flags.DEFINE_string('workdir', None, 'Where the run is kept; default runs/<config>.')
 flags.DEFINE_enum(
@@ -154,7 +152,7 @@ def recorded(folder: pathlib.Path, text: str | None) -> ConfigDict:
           f'--config={text} says {section}.name {ours}; the run in {folder} has {theirs}: leave '
           '--config out, or name another --workdir'
         )
-  config = configuration.load('default').to_dict()
+  config = configuration.defaults().to_dict()
   for name, value in record.items():
     whole = name == 'model' or not isinstance(value, dict)  # a model's fields are its own
     config[name] = value if whole else config.get(name, {}) | value

@@ -71,17 +71,18 @@ class Writer:
         self._events.close()
 
   def _event(self, step, values):
+    assert self._workdir is not None  # where nothing is written, no event is made
     summary = summary_pb2.Summary(value=values)
     event = event_pb2.Event(wall_time=time.time(), step=step, summary=summary)
     writer, self._events = self._events, None
     with _warning_of('tensorboard'):  # its writer ends with the first failure
-      writer = writer or self._event_writer()
+      writer = writer or self._event_writer(self._workdir / 'tensorboard')
       writer.add_event(event)
       self._events = writer
 
-  def _event_writer(self):
+  def _event_writer(self, folder):
     """TensorBoard leaves out what earlier runs have written of the steps from this one's first."""
-    writer = EventFileWriter(str(self._workdir / 'tensorboard'))
+    writer = EventFileWriter(str(folder))
     start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
     writer.add_event(event_pb2.Event(wall_time=time.time(), step=self._first, session_log=start))
     return writer

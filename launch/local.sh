@@ -9,7 +9,7 @@
 #
 # Ctrl-C and SIGTERM save and stop all processes. Relative paths are relative to the repository.
 # PYTHON=... chooses the interpreter; default: .venv/bin/python if there is one, else python3.
-set -euo pipefail
+set -euo pipefail # all here is for bash 3.2, which macOS has, too
 
 usage() { sed -n '2,/^set/s/^# \{0,1\}//p' "$0"; }
 
@@ -22,10 +22,11 @@ processes=1 devices='' flags=()
 [[ $# -gt 0 ]] || { usage >&2; exit 2; }
 for argument in "$@"; do
   value=${argument#*=}
+  if [[ $argument == --processes=* || $argument == --devices=* ]]; then
+    [[ $value =~ ^[1-9][0-9]*$ ]] || fail "$argument is not a number of 1 or more"
+  fi
   case $argument in
     -h | --help) usage; exit 0 ;;
-    --processes=* | --devices=*)
-      [[ $value =~ ^[1-9][0-9]*$ ]] || fail "$argument is not a number of 1 or more" ;;&
     --processes=*) processes=$value ;;
     --devices=*) devices=$value ;;
     --processes | --devices | --coordinator* | --process=*) fail "$argument: it takes --processes=N" ;;
@@ -33,9 +34,15 @@ for argument in "$@"; do
   esac
 done
 
-cd "$(dirname "$0")/.."
+script=$0
+while [[ -L $script ]]; do # as readlink -f, which macOS lacks
+  target=$(readlink "$script")
+  [[ $target == /* ]] && script=$target || script=$(dirname "$script")/$target
+done
+unset CDPATH
+cd -P "$(dirname "$script")/.."
 [[ -x .venv/bin/python ]] && default=.venv/bin/python || default=python3
-command=("${PYTHON:-$default}" -m fsvae_jax.main "${flags[@]}")
+command=("${PYTHON:-$default}" -m fsvae_jax.main ${flags[@]+"${flags[@]}"})
 export GLIBC_TUNABLES="${GLIBC_TUNABLES:-glibc.malloc.hugetlb=1}"
 if [[ $devices ]]; then
   export JAX_PLATFORMS=cpu
@@ -60,7 +67,7 @@ for ((i = 0; i < processes; i++)); do
   elif command -v taskset > /dev/null; then
     one=(taskset --cpu-list "$(share "$(nproc)" "$processes" "$i")" "${one[@]}")
   fi
-  "${one[@]}" > >(sed -u "s/^/[$i] /") 2>&1 &
+  "${one[@]}" > >(while IFS= read -r line || [[ $line ]]; do echo "[$i] $line"; done) 2>&1 &
   pids+=($!)
 done
 trap 'told=yes; kill -TERM "${pids[@]}" 2> /dev/null || true' INT TERM

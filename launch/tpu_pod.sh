@@ -24,7 +24,7 @@
 #
 #   launch/tpu_pod.sh resume --name=pod --zone=us-west4-a --spot --bucket=my-runs -- \
 #     --config=configs/celeba.py --config.train.batch_size=1024
-set -euo pipefail
+set -euo pipefail # all here is for bash 3.2, which macOS has, too
 
 usage() { sed -n '2,/^set/s/^# \{0,1\}//p' "$0" | sed '$d'; }
 
@@ -69,10 +69,20 @@ on_hosts() {
   run gcloud compute tpus tpu-vm ssh "$name" "${where[@]}" --worker="${2:-all}" --command="$1"
 }
 
+# The file that this script is, and not a link to it: as readlink -f, which macOS lacks.
+script() {
+  local file=$0 target
+  while [[ -L $file ]]; do
+    target=$(readlink "$file")
+    [[ $target == /* ]] && file=$target || file=$(dirname "$file")/$target
+  done
+  echo "$file"
+}
+
 install() {
   local archive
   archive=$(mktemp -d)/fsvae_jax.tar.gz
-  run git -C "$(dirname "$0")/.." archive --format=tar.gz --output="$archive" HEAD
+  run git -C "$(dirname "$(script)")/.." archive --format=tar.gz --output="$archive" HEAD
   run gcloud compute tpus tpu-vm scp "$archive" "$name:fsvae_jax.tar.gz" "${where[@]}" --worker=all
   rm -rf "$(dirname "$archive")"
   on_hosts 'set -e

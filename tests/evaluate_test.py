@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from configs import default, digits
 from fsvae_jax import evaluate, sharding, train
+from fsvae_jax.configs import default, digits
 from fsvae_jax.metrics import METRICS, fad, frechet, spikes
 from fsvae_jax.trained import Trained
 

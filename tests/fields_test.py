@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from configs import celeba_ann, default, digits
 from fsvae_jax import evaluate, fields, train
+from fsvae_jax.configs import celeba, default, digits
 from fsvae_jax.models import ann, fsvae
 
 
@@ -14,7 +14,7 @@ from fsvae_jax.models import ann, fsvae
 def test_every_field_has_a_row_and_its_default_is_allowed(config):
   fields.check_all(config)
   assert set(fields.flatten(config)) <= set(fields.FIELDS)
-  assert set(fields.flatten(celeba_ann.get_config())) <= set(fields.FIELDS)
+  assert set(fields.flatten(celeba.get_config('ann'))) <= set(fields.FIELDS)
 
 
 NUMBERS = [name for name, field in fields.FIELDS.items() if field.holds(1) or field.holds(0.5)]

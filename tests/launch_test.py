@@ -24,8 +24,8 @@ def stand_in(tmp_path, monkeypatch):
   def make(name, line='true'):
     log, path = tmp_path / f'{name}.log', tmp_path / name
     path.write_text(
-      f'#!/usr/bin/env bash\nfor a in "$@"; do printf "%s\\x1f" "$a"; done >> {log}\n'
-      f'printf "\\x1e" >> {log}\n{line}\n'
+      '#!/usr/bin/env bash\ncall=\nfor a in "$@"; do call+=$a$\'\\x1f\'; done\n'
+      f'printf "%s\\x1e" "$call" >> {log}\n{line}\n'  # at once: several may log at a time
     )
     path.chmod(0o755)
     return lambda: [call.split('\x1f')[:-1] for call in log.read_text().split('\x1e')[:-1]]
@@ -183,6 +183,48 @@ def test_local_processes_are_numbered_and_the_first_failure_is_the_exit_code(tmp
   assert [call[-1] for call in runs] == ['--process=0', '--process=1', '--process=2']
   assert all(call[:3] == ['-m', 'fsvae_jax.main', '--seed=1'] for call in runs)
   assert {call[-2] for call in runs} == {'--processes=3'} and len({call[-3] for call in runs}) == 1
+
+
+def test_scripts_for_laptops_hold_nothing_that_bash_3_2_or_macos_lacks():
+  """Nor an array that may be empty, which is an error there under `set -u`, without its guard."""
+  newer = (
+    r';;?&(?!&)|\|&|&>>|\bwait -n|\b(mapfile|readarray|coproc)\b|(declare|local|typeset) -[Agnu]'
+    r'|\$\{\w+(\^|,)|\$\{\w+@|\[-\d+\]\}|readlink -f|realpath|sed -u|(?<!\+)"\$\{flags\[@\]\}"'
+  )
+  assert re.search(newer, 'a) b ;;&') and re.search(newer, 'f "${flags[@]}"')
+  for name in ('local.sh', 'tpu_pod.sh'):
+    script = re.sub('#.*', '', (LAUNCH / name).read_text())
+    if name == 'tpu_pod.sh':  # start, which refuses to have none
+      script = script.replace('fsvae_jax.main "${flags[@]}"', '')
+    assert not re.search(newer, script), name
+
+
+@pytest.mark.parametrize('link', ['absolute', 'relative', 'link to a link', 'folder'])
+def test_a_script_that_is_called_through_a_link_finds_its_repository(link, stand_in, tmp_path):
+  (tmp_path / 'with space').mkdir()
+  folder = tmp_path / 'with space' / 'launch'
+  if link == 'folder':
+    folder.symlink_to(LAUNCH)
+  else:
+    folder.mkdir()
+  for name in ('local.sh', 'tpu_pod.sh') if link != 'folder' else ():
+    target = LAUNCH / name
+    if link == 'relative':
+      target = pathlib.Path(os.path.relpath(target, folder))
+    (folder / name).symlink_to(target if link != 'link to a link' else f'other-{name}')
+    (folder / f'other-{name}').symlink_to(target)
+  stand_in('python', 'pwd -P')
+  stand_in('git', 'cd -P "$2" && pwd')  # as chdir, which git -C calls
+  stand_in('gcloud')
+  for line in ('local.sh --seed=1', f'tpu_pod.sh install {POD}'):
+    name, *arguments = line.split()
+    printed = subprocess.check_output(
+      [f'launch/{name}', *arguments],
+      cwd=folder.parent,
+      env=os.environ | {'PYTHON': str(tmp_path / 'python'), 'CDPATH': str(tmp_path)},
+      text=True,
+    )
+    assert printed.split('\n')[0] == str(LAUNCH.parent)
 
 
 def test_local_processes_are_told_to_stop(tmp_path, stand_in):

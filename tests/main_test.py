@@ -8,8 +8,8 @@ import sys
 import pytest
 from absl import flags
 
-from configs import digits, mnist_ann
 from fsvae_jax import main
+from fsvae_jax.configs import digits, mnist
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -134,7 +134,7 @@ def test_a_run_of_an_earlier_version_gets_todays_defaults_for_what_it_lacks(pars
 def test_an_ann_knows_its_fields(parse, tmp_path):
   folder = tmp_path / 'ann'
   folder.mkdir()
-  (folder / 'config.json').write_text(json.dumps(mnist_ann.get_config().to_dict()))
+  (folder / 'config.json').write_text(json.dumps(mnist.get_config('ann').to_dict()))
   config = parse('--mode=eval', f'--workdir={folder}')
   assert config.model.name == 'ann_vae' and 'timesteps' not in config.model
 

@@ -15,7 +15,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 
 def config(cache, **fields):
   """Digits at 8x8 pixels, two convolutions, T = 5, six steps; `fields` as 'section.field'."""
-  from configs import digits
+  from fsvae_jax.configs import digits
 
   c = digits.get_config()
   c.data.cache_dir = str(cache)

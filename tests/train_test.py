@@ -13,8 +13,8 @@ import optax
 import pytest
 from flax import traverse_util
 
-from configs import default
 from fsvae_jax import checkpoint, data, models, sharding, states, train, workdir, writer
+from fsvae_jax.configs import default
 from fsvae_jax.models import fsvae
 from fsvae_jax.spiking import chunks
 from fsvae_jax.trained import Trained

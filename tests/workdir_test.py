@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from configs import default, digits
 from fsvae_jax import data, fields, workdir
+from fsvae_jax.configs import default, digits
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import jax
 import numpy as np
 import pytest
 
-from configs import celeba, mnist
 from fsvae_jax import checkpoint, sharding, states
+from fsvae_jax.configs import celeba, mnist
 from fsvae_jax.interop import reference
 from fsvae_jax.models import fsvae
 from tests import golden

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from configs import mnist
+from fsvae_jax.configs import mnist
 from fsvae_jax.metrics import fad, frechet
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')

@@ -5,7 +5,7 @@ import types
 import numpy as np
 import pytest
 
-from configs import mnist
+from fsvae_jax.configs import mnist
 from fsvae_jax.metrics import inception
 
 RNG = np.random.default_rng(0)

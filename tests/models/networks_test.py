@@ -8,8 +8,8 @@ import jax
 import numpy as np
 import pytest
 
-from configs import celeba, cifar10, mnist
 from fsvae_jax import models
+from fsvae_jax.configs import celeba, cifar10, mnist
 from fsvae_jax.models import fsvae
 from fsvae_jax.spiking import chunks
 

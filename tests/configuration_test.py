@@ -1,0 +1,105 @@
+"""What `--config` takes."""
+
+import os
+import pathlib
+
+import pytest
+
+from fsvae_jax import configuration
+
+ROOT = pathlib.Path(__file__).parent.parent
+OWN = """
+from fsvae_jax.configs import mnist
+
+def get_config(width='narrow'):
+  config = mnist.get_config()
+  config.model.features = (8, 8) if width == 'narrow' else (64, 64)
+  return config
+"""
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+  """A user's own file, in a folder that holds another package of the name `configs`."""
+  (tmp_path / 'configs').mkdir()
+  (tmp_path / 'configs' / '__init__.py').write_text('raise ImportError("not this one")')
+  (tmp_path / 'my.py').write_text(OWN)
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.syspath_prepend(tmp_path)
+  return tmp_path / 'my.py'
+
+
+@pytest.mark.parametrize('name', configuration.names())
+def test_every_name_is_a_file_of_the_repository_and_loads_in_any_folder(name, own):
+  stem, _, kind = name.partition(':')
+  path = ROOT / 'configs' / f'{stem}.py'
+  config = configuration.load(name)
+  assert config == configuration.load(f'{path}:{kind}') and config.is_locked
+  assert config.model.name == ('ann_vae' if kind else 'fsvae')
+
+
+def test_the_ann_vae_has_the_shape_and_data_of_the_model_it_is_compared_with():
+  for name in configuration.names():
+    model, twin = configuration.load(name.removesuffix(':ann')), configuration.load(name)
+    assert model.data == twin.data and model.model.features == twin.model.features
+    assert model.model.image_size == twin.model.image_size
+  assert configuration.load('celeba:ann').model.kl_weight == 1 / 651
+
+
+def test_a_clone_takes_the_paths_of_its_files(monkeypatch):
+  monkeypatch.chdir(ROOT)
+  assert configuration.load('configs/mnist.py') == configuration.load('mnist')
+  assert configuration.load('configs/mnist.py:ann') == configuration.load('mnist:ann')
+
+
+def test_a_file_of_ones_own_starts_from_one_of_the_packages(own, monkeypatch):
+  monkeypatch.setenv('HOME', str(own.parent))
+  for text in ('my.py', './my.py', str(own), '~/my.py'):
+    assert configuration.load(text).model.features == (8, 8)
+    assert configuration.load(f'{text}:wide').model.features == (64, 64)
+  with_colon = own.parent / 'at 12:30'
+  with_colon.mkdir()
+  (with_colon / 'my.py').write_text(OWN)
+  assert configuration.load(f'{with_colon}/my.py:wide').model.features == (64, 64)
+
+
+@pytest.mark.parametrize(
+  'text', ['mnst', '', 'mnist:an', 'mnist_ann', 'configs/mnist_ann.py', 'default', '.', '/', 'a\nb']
+)
+def test_what_is_not_there_is_refused_and_the_known_are_named(text, own):
+  with pytest.raises(ValueError, match='known: celeba, celeba:ann, .* mnist, mnist:ann'):
+    configuration.load(text)
+
+
+@pytest.mark.parametrize(
+  'text, content, message',
+  [
+    ('configs/mnist.py:foo', None, "no kind 'foo' of this configuration; known: ann"),
+    ('gs://bucket/my.py', None, 'only folders can be read'),
+    ('empty.py', '', 'empty.py has no function get_config'),
+    ('none.py', 'def get_config(): pass', r'none.py: get_config\(\) returned NoneType'),
+    ('dict.py', 'def get_config(): return {}', r'dict.py: get_config\(\) returned dict'),
+  ],
+)
+def test_what_is_no_configuration_says_why(text, content, message, tmp_path, monkeypatch):
+  monkeypatch.chdir(ROOT if content is None else tmp_path)
+  if content is not None:
+    (tmp_path / text).write_text(content)
+  with pytest.raises(ValueError, match=message):
+    configuration.load(text)
+
+
+@pytest.mark.parametrize(
+  'text, name',
+  [
+    ('mnist', 'mnist'),
+    ('mnist:ann', 'mnist_ann'),  # where runs/mnist looks for what it is compared with
+    ('configs/mnist.py:ann', 'mnist_ann'),
+    ('/a/b/my.py', 'my'),
+    ('my.py:lr=1e-3,wide', 'my_lr=1e-3,wide'),
+    ('my.py:../../etc', 'my_.._.._etc'),
+  ],
+)
+def test_a_run_is_named_after_configuration_and_argument(text, name):
+  assert configuration.run_name(text) == name
+  assert os.sep not in name
