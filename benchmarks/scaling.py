@@ -106,7 +106,7 @@ def measured(processes, batch_size, **fields):
   flags |= {'train.log_every': 1, 'train.test_every': 0, 'train.checkpoint_every': 0}
   flags |= {'test.batch_size': processes, 'test.samples': processes, **fields}
   with tempfile.TemporaryDirectory() as workdir:
-    command = ['launch/local.sh', f'--processes={processes}', '--config=configs/mnist.py']
+    command = ['launch/local.sh', f'--processes={processes}', '--config=mnist']
     command += [f'--config.{name}={value}' for name, value in flags.items()]
     command += [f'--workdir={workdir}']
     run = subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)

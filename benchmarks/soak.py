@@ -89,7 +89,7 @@ def main():
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )
   parser.add_argument('--workdir', required=True, type=pathlib.Path)
-  parser.add_argument('--config', default='configs/digits.py')
+  parser.add_argument('--config', default='digits')
   parser.add_argument('--steps', type=int, default=500)
   parser.add_argument('--kills', type=int, default=20)
   parser.add_argument('--seed', type=int, default=0)

@@ -85,7 +85,7 @@ def training(folder, steps):
     'test.images': 250,
     'eval.metrics': '()',
   }
-  command = [sys.executable, '-m', 'fsvae_jax.main', '--config=configs/celeba.py']
+  command = [sys.executable, '-m', 'fsvae_jax.main', '--config=celeba']
   command += [f'--config.{name}={value}' for name, value in fields.items()]
   process = subprocess.Popen([*command, f'--workdir={workdir}'], stdout=subprocess.DEVNULL)
   seen = [gb for step, gb in soak.watch(process, workdir) if 0 < step < steps]

@@ -4,24 +4,15 @@ Saves run in the background and appear under their number only when complete.
 """
 
 import contextlib
-import fcntl
-import json
 import logging as py_logging
-import os
 import pathlib
-import platform
-import time
+import re
+from typing import Any
 
 import jax
-import numpy as np
 from absl import logging
 from jax.experimental import multihost_utils
 from orbax.checkpoint import v1 as ocp
-
-# Orbax reports each failure many times over; here it becomes one error or warning.
-logging.get_absl_logger().addFilter(
-  lambda record: 'orbax' not in record.pathname or record.levelno < py_logging.ERROR
-)
 
 
 class Checkpoints:
@@ -31,11 +22,14 @@ class Checkpoints:
   processes of a run make the same calls; they must see the same folder.
   """
 
-  def __init__(self, workdir, keep=None):
+  def __init__(self, workdir: str | pathlib.Path, keep: int | None = None) -> None:
     self._directory = pathlib.Path(workdir).absolute() / 'checkpoints'
     self._keep = keep
-    self._running = None  # (step, response) of the save that may not be finished
-    self._failed = None  # message, if the newest save failed
+    self._running: tuple[int, Any] | None = (
+      None  # (step, response) of the save that may not be finished
+    )
+    self._failed: str | None = None  # message, if the newest save failed
+    logging.get_absl_logger().addFilter(_not_of_orbax)
     self._open()
 
   def _open(self):
@@ -52,7 +46,7 @@ class Checkpoints:
       cleanup_tmp_directories=self._keep is not None,
     )
 
-  def save(self, step, state, loss=None):
+  def save(self, step: int, state: Any, loss: float | None = None) -> None:
     """Starts saving, with the validation loss if it is known.
 
     Returns as soon as `state` may be changed. What became of a save is known at the next one: if
@@ -92,10 +86,11 @@ class Checkpoints:
       self._checkpointer.close()  # raises the failure again
     self._open()
 
-  def restore(self, like, step=None):
+  def restore(self, like: Any, step: int | str | None = None) -> Any:
     """The newest checkpoint that can be read, with `like`'s shapes and shardings; None if none is.
 
-    One that cannot be read is put aside as `<step>.unreadable`, and the one before is taken.
+    Where a newer one cannot be read and this one can, the newer one is damaged: it is put aside as
+    `<step>.unreadable`. All processes restore the same checkpoint.
 
     Args:
       like: pytree of shapes, types and shardings.
@@ -104,37 +99,58 @@ class Checkpoints:
     Raises:
       ValueError: if a checkpoint is whole but holds other arrays than `like`, naming them, if there
         are checkpoints and none can be read, or if there is none of this number.
+      OSError, MemoryError: if reading failed for a reason that is not the checkpoint's own.
     """
     step = self.best() if step == 'best' else step
     steps = sorted(self.steps(), reverse=True)
     if step is not None and step not in steps:
       raise ValueError(f'no checkpoint {step} in {self._directory}; there are {steps[::-1]}')
-    steps = steps if step is None else [step]
-    for step in steps:
-      try:
-        saved = self._checkpointer.metadata(step).metadata
-        if not jax.tree.leaves(saved):
-          raise ValueError('its metadata are empty')
-        saved = saved if self._keep else {name: saved.get(name, {}) for name in like}
-        differing = _differing(saved, like)
-        if not differing:
-          return self._checkpointer.load(step, like)
-      except Exception as error:  # a damaged file raises whatever its format's reader raises
-        self._put_aside(step, error)
-        continue
+    unreadable: dict[int, Exception] = {}
+    for candidate in steps if step is None else [step]:
+      state, error = self._read(candidate, like)
+      if error is None:
+        self._put_aside(unreadable)
+        return state
+      unreadable[candidate] = error
+    if unreadable:
+      reasons = '\n  '.join(f'{step}: {_first_line(error)}' for step, error in unreadable.items())
+      raise ValueError(
+        f'no checkpoint in {self._directory} can be read, and none was touched; if they are '
+        f'damaged, remove them, or take another --workdir:\n  {reasons}'
+      )
+    return None
+
+  def _read(self, step, like):
+    """(state, None), or (None, error) of a checkpoint that may be damaged."""
+    state = error = None
+    try:
+      saved = self._checkpointer.metadata(step).metadata
+      if not jax.tree.leaves(saved):
+        _open_all(self._directory / str(step))
+        raise ValueError('its metadata are empty')
+      saved = saved if self._keep else {name: saved.get(name, {}) for name in like}
+      differing = _differing(saved, like)
+      if not differing:
+        state = self._checkpointer.load(step, like)
+    except Exception as caught:  # a damaged file raises whatever its format's reader raises
+      if not _may_be_damage(caught):
+        raise
+      _open_all(self._directory / str(step))
+      error, differing = caught, ''
+    if differing:
       raise ValueError(
         f'checkpoint {step} in {self._directory} holds another state than the configured one; take '
         f'another --workdir, or the fields of its config.json:\n  {differing}'
       )
-    if steps:
-      raise ValueError(f'no checkpoint in {self._directory} can be read; take another --workdir')
-    return None
+    if jax.process_count() > 1 and not multihost_utils.process_allgather(error is None).all():
+      return None, error or ValueError('another process cannot read it')
+    return state, error
 
-  def steps(self):
+  def steps(self) -> list[int]:
     """Numbers of the checkpoints that are there."""
     return [saved.step for saved in self._checkpointer.checkpoints]
 
-  def best(self):
+  def best(self) -> int:
     """Number of the checkpoint with the smallest validation loss; ValueError if none has one."""
     losses = {c.metrics['loss']: c.step for c in self._checkpointer.checkpoints if c.metrics}
     if not losses:
@@ -144,25 +160,63 @@ class Checkpoints:
       )
     return losses[min(losses)]
 
-  def _put_aside(self, step, error):
-    if self._keep is None:
-      logging.warning('checkpoint %s/%s cannot be read: %s', self._directory, step, error)
+  def _put_aside(self, unreadable):
+    """Renames checkpoints {step: error}, if there are any; of a reader, only says it."""
+    if not unreadable:
       return
-    self._checkpointer.close()
-    path = self._directory / str(step)
-    taken = len(list(self._directory.glob(f'{step}.unreadable*')))
-    aside = self._directory / f'{step}.unreadable{taken or ""}'
-    if jax.process_index() == 0:
-      path.rename(aside)
-      logging.warning('checkpoint %s cannot be read, it is now %s: %s', path, aside, error)
-    self._open()
+    if self._keep:
+      self._checkpointer.close()
+    for step, error in unreadable.items():
+      path = self._directory / str(step)
+      said = f'checkpoint {path} cannot be read'
+      if self._keep and jax.process_index() == 0:
+        taken = len(list(self._directory.glob(f'{step}.unreadable*')))
+        path.rename(path.with_name(f'{step}.unreadable{taken or ""}'))
+        said += f', it is now {step}.unreadable{taken or ""}'
+      logging.warning('%s: %s', said, _first_line(error))
+    if self._keep:
+      self._open()
 
-  def close(self):
+  def close(self) -> None:
     """Waits for the last save; raises OSError, saying what is there, if it failed."""
     self._settle()
     self._checkpointer.close()
+    logging.get_absl_logger().removeFilter(_not_of_orbax)
     if self._failed:
       raise OSError(f'{self._failed}; the same command goes on from the newest')
+
+
+def _not_of_orbax(record):
+  """Orbax reports each failure many times over; here it becomes one error or warning."""
+  return 'orbax' not in record.pathname or record.levelno < py_logging.ERROR
+
+
+def _may_be_damage(error):
+  """Whether a failure to read may be the checkpoint's fault: not memory, rights, or the storage."""
+  while error:
+    if isinstance(error, MemoryError) or re.search(NOT_DAMAGE, str(error)):
+      return False
+    if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
+      return False
+    error = error.__cause__ or error.__context__
+  return True
+
+
+NOT_DAMAGE = (
+  'RESOURCE_EXHAUSTED|PERMISSION_DENIED|UNAVAILABLE|DEADLINE_EXCEEDED|OS error|[Oo]ut of memory'
+)
+
+
+def _open_all(folder):
+  """Raises OSError if the system cannot read the files of a checkpoint."""
+  for path in folder.rglob('*'):
+    if path.is_file():
+      with path.open('rb') as file:
+        file.read(1)
+
+
+def _first_line(error):
+  return f'{type(error).__name__}: {str(error).splitlines()[0][:300] if str(error) else ""}'
 
 
 def _shapes(tree):
@@ -180,84 +234,6 @@ def _differing(saved, like):
   return '\n  '.join(lines + [f'and {len(names) - 10} more'] * (len(names) > 10))
 
 
-def abstract(state):
+def abstract(state: Any) -> Any:
   """Shapes, types and shardings of a pytree of arrays."""
   return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state)
-
-
-def check_same(workdir, config):
-  """Raises ValueError if `<workdir>/config.json` is of another model or data set than `config`.
-
-  It names the fields that differ.
-  """
-  path = pathlib.Path(workdir) / 'config.json'
-  if not path.exists():
-    return
-  old, new = (_identity(c) for c in (json.loads(path.read_text()), json.loads(json.dumps(config))))
-  differing = [
-    f'{field}: {old.get(field)} there, {new.get(field)} now'
-    for field in sorted(old | new)
-    if old.get(field) != new.get(field)
-  ]
-  if differing:
-    raise ValueError(
-      f'{workdir} holds a run of another model; take another --workdir, or these fields as '
-      'they were:\n  ' + '\n  '.join(differing)
-    )
-
-
-def _identity(config):
-  fields = {f'model.{field}': value for field, value in config['model'].items()}
-  return fields | {'data.name': config['data']['name']}
-
-
-@contextlib.contextmanager
-def claim(workdir, config):
-  """Holds `workdir` for this run, with `config` (a dict) in its config.json; all processes call it.
-
-  Raises:
-    ValueError: as `check_same` does, if another run holds it, or if the processes of this one do
-      not see the same folder; nothing is changed then.
-  """
-  check_same(workdir, config)
-  workdir = pathlib.Path(workdir)
-  with contextlib.ExitStack() as stack:
-    if jax.process_index() == 0:
-      workdir.mkdir(parents=True, exist_ok=True)
-      stack.enter_context(_lock(workdir / '.lock'))
-      partial = workdir / 'config.json.partial'
-      partial.write_text(json.dumps(config, indent=2) + '\n')
-      partial.replace(workdir / 'config.json')
-    if jax.process_count() > 1:
-      _check_shared(workdir / '.lock')
-    yield
-
-
-@contextlib.contextmanager
-def _lock(path):
-  with path.open('a+') as lock:  # the system lets go of it if the process dies
-    try:
-      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-      lock.seek(0)
-      raise ValueError(
-        f'{path.parent} is in use by process {lock.read() or "?"}: wait for it, or take another '
-        '--workdir'
-      ) from None
-    lock.truncate(0)
-    print(f'{os.getpid()} of {platform.node()}', end='', file=lock, flush=True)
-    os.fsync(lock.fileno())
-    yield
-
-
-def _check_shared(path, patience=10):
-  """That this process reads at `path` what process 0 has written there; it may take seconds."""
-  pid = multihost_utils.broadcast_one_to_all(np.int32(os.getpid())).item()
-  deadline = time.monotonic() + patience
-  while not (path.exists() and path.read_text().startswith(f'{pid} of ')):
-    if time.monotonic() > deadline:
-      raise ValueError(
-        f'{path.parent} is not the folder that process 0 sees there: --workdir must be on storage '
-        'that all processes share'
-      )
-    time.sleep(0.2)

@@ -9,38 +9,33 @@ import pkgutil
 import re
 import runpy
 
-from absl import flags
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict
 
 from fsvae_jax import configs, files
-from fsvae_jax.configs import default as defaults
+from fsvae_jax.configs import default
 
 
 def names() -> list[str]:
   """The configurations that come with the package."""
   stems = [module.name for module in pkgutil.iter_modules(configs.__path__)]
   stems.remove('default')  # the others start from it
-  return [f'{stem}:{kind}' if kind else stem for stem in stems for kind in defaults.KINDS]
+  return [f'{stem}:{kind}' if kind else stem for stem in stems for kind in default.KINDS]
 
 
-def find(text: str) -> str:
-  """The file that `--config=text` means, with its argument: 'path' or 'path:argument'.
-
-  A name means a file of the package, in whatever folder this is called; `.py` makes it a path.
-
-  Raises:
-    ValueError: naming the known configurations, if it is neither one of them nor a file.
-  """
-  path, argument = _locate(text)
-  return f'{path}:{argument}' if argument else str(path)
+def defaults() -> ConfigDict:
+  """Every field of a run, with its default."""
+  return default.get_config()
 
 
 def load(text: str) -> ConfigDict:
   """The configuration that `--config=text` means; it is locked, so that no field can be misspelt.
 
+  A name means a file of the package, in whatever folder this is called; `.py` makes it a path.
+
   Raises:
-    ValueError: as `find` does; for a file without get_config(), or whose get_config() returns
-      something else than a ConfigDict; and for an argument that one of the package's refuses.
+    ValueError: naming the known configurations, if it is neither one of them nor a file; for a
+      file without get_config(), or whose get_config() returns something else than a ConfigDict;
+      and for an argument that one of the package's refuses.
   """
   path, argument = _locate(text)
   get_config = runpy.run_path(str(path)).get('get_config')
@@ -57,26 +52,6 @@ def run_name(text: str) -> str:
   file, argument = _split(text)
   stem = pathlib.Path(file).stem
   return re.sub(r'[^\w.,=+-]', '_', f'{stem}_{argument}' if argument else stem)
-
-
-def define(
-  default: str | None = None, values: flags.FlagValues = flags.FLAGS
-) -> flags.FlagHolder[ConfigDict]:
-  """Defines the flag `--config`, whose value is what `load` returns, and `--config.FIELD=VALUE`."""
-  holder = config_flags.DEFINE_config_file(
-    'config',
-    help_string=f'One of {", ".join(names())}, or a file of your own.',
-    flag_values=values,
-  )
-  values['config'].parser = _Parser()  # theirs knows paths alone
-  if default:
-    values.set_default('config', default)
-  return holder
-
-
-class _Parser(flags.ArgumentParser):
-  def parse(self, argument):
-    return load(argument)
 
 
 def _split(text):

@@ -2,12 +2,13 @@
 
 import os
 import sys
+from typing import TextIO
 
 import jax
 from tqdm import tqdm
 
 
-def say(text):
+def say(text: str) -> None:
   """Prints a line, once (from process 0), above a progress bar if there is one.
 
   Nothing that becomes of the output ends a run: to a reader that has gone (`| head`) or a disk that
@@ -23,8 +24,18 @@ def say(text):
     silence(sys.stdout)
 
 
-def silence(stream):
+def silence(stream: TextIO) -> None:
   """Lets everything that is still to come on a stream go nowhere."""
   nowhere = os.open(os.devnull, os.O_WRONLY)
   os.dup2(nowhere, stream.fileno())
   os.close(nowhere)
+
+
+def settle() -> None:
+  """Lets a program whose output could not be written end as if it could."""
+  for stream in (sys.stdout, sys.stderr):
+    try:
+      if stream is not None:
+        stream.flush()
+    except (OSError, ValueError):  # ValueError: closed
+      silence(stream)

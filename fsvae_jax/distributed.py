@@ -9,10 +9,14 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Iterator
+from typing import Any
 
 import jax
 from jax._src import distributed as jax_distributed  # JAX shows its key-value store nowhere else
 from jax.experimental import multihost_utils
+
+from fsvae_jax import signals
 
 BEAT_SECONDS = 2  # between two signs of life of a process
 SILENT_SECONDS = 20  # without one, it is taken for dead, and the others end
@@ -27,11 +31,14 @@ LAUNCHERS = {
 
 
 @contextlib.contextmanager
-def joined(coordinator=None, processes=None, process=None):
+def joined(
+  coordinator: str | None = None, processes: int | None = None, process: int | None = None
+) -> Iterator[None]:
   """Makes this process one of a run's for as long as the context lasts.
 
   If it fails, or any of the others fails or falls silent, all end with exit code 1 and say why: a
-  collective would wait for the missing one for ever. Alone, nothing of this happens.
+  collective would wait for the missing one for ever. If it was stopped (`signals.Stopped`), all end
+  with `signals.STOPPED`. Alone, nothing of this happens.
 
   Args: as `join` has them.
   """
@@ -45,15 +52,22 @@ def joined(coordinator=None, processes=None, process=None):
   threading.Thread(target=signs.watch, daemon=True).start()
   try:
     yield
+  except signals.Stopped as stopped:
+    with contextlib.suppress(Exception):  # the store may be gone
+      signs.give(f'stopped {stopped}')
+      time.sleep(BEAT_SECONDS + 1)  # for the others to see the sign
+    signs.end(f'it was stopped {stopped}', signals.STOPPED)
   except BaseException as error:
     traceback.print_exc()
-    with contextlib.suppress(Exception):  # the store may be gone
+    with contextlib.suppress(Exception):
       signs.give(f'failed: {type(error).__name__}: {error}')
     signs.end('of this error (if a connection was lost: another process ended first)')
   signs.give('done')
 
 
-def join(coordinator=None, processes=None, process=None):
+def join(
+  coordinator: str | None = None, processes: int | None = None, process: int | None = None
+) -> None:
   """Connects this process to the others of its run; leaves it alone if nothing says there are any.
 
   What is not given comes from the environment that SLURM, Open MPI, an indexed Kubernetes Job or a
@@ -94,14 +108,15 @@ def join(coordinator=None, processes=None, process=None):
       jax.distributed.initialize()
 
 
-def meet(minutes=60):
+def meet(minutes: int = 60) -> None:
   """Waits until all processes have come here, as after compiling.
 
   In a collective, they would give up on each other after half a minute (on CPU).
   """
   if jax.process_count() > 1:
     name = f'meeting {next(_meetings)}'
-    jax_distributed.global_state.client.wait_at_barrier(name, minutes * 60_000)
+    client: Any = jax_distributed.global_state.client
+    client.wait_at_barrier(name, minutes * 60_000)
 
 
 _meetings = itertools.count()
@@ -123,8 +138,8 @@ class _Signs:
     self._process, self._processes = jax.process_index(), jax.process_count()
 
   def give(self, sign):
-    """Leaves a sign: a number that grows, 'done', or 'failed: ...'."""
-    self._done |= sign == 'done'
+    """Leaves a sign: a number that grows, or, as the last, 'done', 'stopped ...', 'failed: ...'."""
+    self._done |= not sign.isdigit()
     self._client.key_value_set(f'signs/{self._process}', sign, allow_overwrite=True)
 
   def watch(self):
@@ -145,13 +160,15 @@ class _Signs:
         if other in seen and sign != seen[other][0]:
           seen[other] = sign, time.monotonic()
       for other, (sign, since) in seen.items():
+        if sign.startswith('stopped'):
+          self.end(f'process {other} was {sign}', signals.STOPPED)
         if sign.startswith('failed'):
           self.end(f'process {other} {sign}')
         if sign != 'done' and time.monotonic() - since > SILENT_SECONDS:
           self.end(f'process {other} has given no sign of life for {SILENT_SECONDS} s')
       time.sleep(BEAT_SECONDS)
 
-  def end(self, why):
+  def end(self, why, code=1):
     """Ends this process at once: an orderly end would wait for the others."""
     print(
       f'process {self._process} of {self._processes} ends because {why}. Checkpoints stay: start '
@@ -159,4 +176,4 @@ class _Signs:
       file=sys.stderr,
       flush=True,
     )
-    os._exit(1)
+    os._exit(code)

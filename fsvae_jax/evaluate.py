@@ -1,7 +1,6 @@
 """Evaluation of a checkpoint: metrics, eval.json, pictures, the report."""
 
 import importlib.metadata
-import json
 import os
 import pathlib
 import platform
@@ -9,24 +8,34 @@ import time
 
 import jax
 import numpy as np
+from absl import logging
+from ml_collections import ConfigDict
 
-from fsvae_jax import data, report, writer
-from fsvae_jax.metrics import METRICS, robustness
+from fsvae_jax import console, data, fields, files, report, writer
+from fsvae_jax.metrics import LEAST_IMAGES, METRICS, robustness
+from fsvae_jax.metrics.result import Result
 from fsvae_jax.trained import Trained
 
 
-def check(config):
+def check(config: ConfigDict) -> None:
   """Raises ValueError for an `eval` section that cannot be used, naming what is wrong."""
   unknown = set(config.eval.metrics) - set(METRICS)
   if unknown:
     known = ', '.join(METRICS)
     raise ValueError(f'unknown eval.metrics {", ".join(sorted(unknown))}; known: {known}')
-  for field in ('seeds', 'images', 'probe', 'fad_epochs'):
-    if config.eval[field] < 1:
-      raise ValueError(f'eval.{field} is {config.eval[field]}; it must be at least 1')
+  fields.check('eval', config.eval)
+  for name in config.eval.metrics:
+    least = LEAST_IMAGES.get(name, 1)
+    if config.eval.images < least:
+      raise ValueError(
+        f'eval.images is {config.eval.images}, too few for the metric {name}: it must be at least '
+        f'{least}, or leave {name} out of eval.metrics'
+      )
 
 
-def evaluate(config, workdir, step=None):
+def evaluate(
+  config: ConfigDict, workdir: str | pathlib.Path, step: int | str | None = None
+) -> dict:
   """Computes `config.eval.metrics` of a checkpoint; writes eval.json and report.html in `workdir`.
 
   Every figure is {'mean', 'std', 'seeds', 'protocol'}: over `eval.seeds` seeds of all draws. What
@@ -40,8 +49,8 @@ def evaluate(config, workdir, step=None):
     ValueError, FileNotFoundError: for an unknown metric or a checkpoint that is not there.
   """
   check(config)
-  workdir = pathlib.Path(workdir)
   trained = Trained(config, workdir, step)
+  workdir = trained.workdir
   results = {'run': about(trained), 'seconds': {}, 'missing': {}, 'details': {}}
   earlier = read(workdir / 'eval.json')
   results = earlier if earlier.get('run') == results['run'] else results
@@ -59,46 +68,46 @@ def evaluate(config, workdir, step=None):
   shown = pictures(trained), rasters(trained)
   if jax.process_index() == 0:
     report.write(workdir, results, config.to_dict(), writer.read_metrics(workdir), *shown)
-    print(f'figures are in {workdir}/eval.json, the report is {workdir}/report.html')
+    console.say(f'figures are in {workdir}/eval.json, the report is {workdir}/report.html')
   return results
 
 
-def read(path):
-  """The contents of a JSON file; {} if it is not there."""
-  return json.loads(path.read_text()) if path.is_file() else {}
+def read(path: pathlib.Path) -> dict:
+  """The contents of an eval.json; {} if there is none, or, with a warning, if it is damaged."""
+  try:
+    return files.read_json(path)
+  except ValueError as error:
+    logging.warning('%s; it is made anew', error)
+    return {}
 
 
-def save(path, results):
+def save(path: pathlib.Path, results: dict) -> None:
   """Writes JSON; the file is whole at any moment."""
   if jax.process_index() == 0:
-    partial = path.with_suffix('.partial')
-    partial.write_text(json.dumps(results, indent=1) + '\n')
-    partial.replace(path)
+    files.write_text(path, files.to_json(results, 1) + '\n')
 
 
-def say(result):
+def say(result: Result) -> None:
   """Prints a metric's figures."""
-  if jax.process_index() != 0:
-    return
   for figure, value in result.figures.items():
     s = value.summary()
     spread = '' if s['std'] is None else f' +- {s["std"]:.2g} ({s["seeds"]} seeds)'
-    print(f'{figure:32s} {s["mean"]:.4g}{spread}', flush=True)
+    console.say(f'{figure:32s} {s["mean"]:.4g}{spread}')
   if result.missing:
-    print(f'not computed: {result.missing}', flush=True)
+    console.say(f'not computed: {result.missing}')
 
 
-def say_ann(config, results):
+def say_ann(config: ConfigDict, results: dict) -> None:
   """Prints the ANN VAE's distance beside the model's."""
-  if config.model.name != 'fsvae' or 'fad' not in results or jax.process_index() != 0:
+  if config.model.name != 'fsvae' or 'fad' not in results:
     return
   if 'fad' in results['ann']:
-    print(f'{"fad of the ANN VAE":32s} {results["ann"]["fad"]["mean"]:.4g}')
+    console.say(f'{"fad of the ANN VAE":32s} {results["ann"]["fad"]["mean"]:.4g}')
   else:
-    print('no ANN VAE to compare with: configs/mnist_ann.py shows how to train one; see eval.ann')
+    console.say('no ANN VAE to compare with: --config=mnist:ann trains one for mnist; see eval.ann')
 
 
-def about(trained):
+def about(trained: Trained) -> dict:
   """What was evaluated, with which versions, on what."""
   device = jax.devices()[0]
   versions = ('jax', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
@@ -116,11 +125,11 @@ def about(trained):
   }
 
 
-def figures_of_ann(config, workdir, results):
+def figures_of_ann(config: ConfigDict, workdir: str | pathlib.Path, results: dict) -> dict:
   """Figures of the ANN VAE in `eval.ann`, or `<workdir>_ann`, that were taken in the same way."""
   if config.model.name != 'fsvae':
     return {}
-  theirs = read(pathlib.Path(config.eval.ann or f'{workdir}_ann') / 'eval.json')
+  theirs = read(files.expand(config.eval.ann or f'{workdir}_ann', 'eval.ann') / 'eval.json')
   if theirs.get('run', {}).get('data') != results['run']['data']:
     return {}
   return {
@@ -130,7 +139,7 @@ def figures_of_ann(config, workdir, results):
   }
 
 
-def pictures(trained, count=16):
+def pictures(trained: Trained, count: int = 16) -> dict[str, bytes]:
   """PNG pictures for the report, {name: bytes}."""
   images = np.asarray(trained.test_images[:count])
   again = data.quantize(trained.reconstruct(images))
@@ -142,7 +151,7 @@ def pictures(trained, count=16):
   return {name: writer.png(picture) for name, picture in made.items()}
 
 
-def interpolations(trained, images, steps=8):
+def interpolations(trained: Trained, images: np.ndarray, steps: int = 8) -> np.ndarray:
   """uint8 images from each first of a pair of `images` to the second, through the latent."""
   latents, rng = trained.encode(images), np.random.default_rng(trained.config.seed)
   if trained.model.record is None:
@@ -153,21 +162,29 @@ def interpolations(trained, images, steps=8):
   return np.asarray(data.quantize(trained.decode(np.concatenate(ways))))
 
 
-def rasters(trained):
+def rasters(trained: Trained) -> dict[str, np.ndarray]:
   """Spikes of the first test image, {layer: [T, neurons]}; {} for a model without spikes."""
-  if trained.model.record is None:
+  model = trained.model
+  if (record := model.record) is None:
     return {}
 
-  def record(variables, key, images):
+  def of_image(variables, key, images):
     image_BHWC = data.normalize(images)
-    latent = trained.model.encode(variables, image_BHWC, key)
-    return trained.model.record('spikes', variables, latent, image_BHWC)
+    latent = model.encode(variables, image_BHWC, key)
+    return record('spikes', variables, latent, image_BHWC)
 
-  spikes = trained.over(record, trained.test_images[:1])
+  spikes = trained.over(of_image, trained.test_images[:1])
   return {name: x_BTF[0].reshape(len(x_BTF[0]), -1) for name, x_BTF in spikes.items()}
 
 
-def write_images(config, workdir, mode, count, step=None, seed=0):
+def write_images(
+  config: ConfigDict,
+  workdir: str | pathlib.Path,
+  mode: str,
+  count: int,
+  step: int | str | None = None,
+  seed: int = 0,
+) -> None:
   """Writes `count` generated images, or reconstructed test images, below `workdir`.
 
   Args:
@@ -189,9 +206,9 @@ def write_images(config, workdir, mode, count, step=None, seed=0):
     images = np.asarray(trained.test_images[:count])
     again = np.asarray(data.quantize(trained.reconstruct(images, seed)))
     arrays = {'images': images, 'reconstructions': again}
-  folder = pathlib.Path(workdir) / mode
+  folder = trained.workdir / mode
   if jax.process_index() == 0:
     writer.save_images(folder, columns=8, **arrays)
-    print(
+    console.say(
       f'{count} images of step {trained.step} are in {folder}: grid.png, images.npz, single PNGs'
     )

@@ -10,6 +10,8 @@ import pathlib
 import platform
 import re
 import time
+from collections.abc import Iterator
+from typing import Any
 
 import filelock
 from absl import logging
@@ -19,7 +21,7 @@ NOTICE_SECONDS = 2  # of waiting for a lock, before it is said
 _count = itertools.count()
 
 
-def expand(path, field) -> pathlib.Path:
+def expand(path: str | pathlib.Path, field: str) -> pathlib.Path:
   """A path that somebody has given, with `~` replaced by the home folder.
 
   Args:
@@ -41,7 +43,7 @@ def expand(path, field) -> pathlib.Path:
 
 
 @contextlib.contextmanager
-def replacing(path):
+def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
   """A temporary path beside `path` that becomes `path` at the end, whole; on an error it goes.
 
   What killed processes have left of earlier attempts goes as well.
@@ -74,18 +76,18 @@ def _abandoned(partial):
   return False
 
 
-def write_bytes(path, content):
+def write_bytes(path: pathlib.Path, content: bytes) -> None:
   """Writes a whole file, or leaves what was there."""
   with replacing(path) as partial:
     partial.write_bytes(content)
 
 
-def write_text(path, text):
+def write_text(path: pathlib.Path, text: str) -> None:
   """Writes a whole UTF-8 file, or leaves what was there."""
   write_bytes(path, text.encode('utf-8', 'backslashreplace'))  # names of files need not be UTF-8
 
 
-def to_json(value, indent=None):
+def to_json(value: Any, indent: int | None = None) -> str:
   """JSON, in which a number that is not finite is null."""
   return json.dumps(_finite(value), indent=indent, allow_nan=False)
 
@@ -98,7 +100,7 @@ def _finite(value):
   return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def read_json(path):
+def read_json(path: pathlib.Path) -> dict:
   """The value in a JSON file; {} if it is not there.
 
   Raises:
@@ -113,7 +115,7 @@ def read_json(path):
 
 
 @contextlib.contextmanager
-def locked(path, wait=True):
+def locked(path: pathlib.Path, wait: bool = True) -> Iterator[None]:
   """Holds the lock file `path` against other processes; the system lets go if this one dies.
 
   Where the storage has no locks, that is said, and where it may not be written, it is not needed.
@@ -141,6 +143,6 @@ def locked(path, wait=True):
     lock.release()
 
 
-def is_read_only(folder):
+def is_read_only(folder: pathlib.Path) -> bool:
   """Whether files can be read but not written there."""
   return folder.is_dir() and not os.access(folder, os.W_OK)

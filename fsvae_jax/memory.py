@@ -8,7 +8,7 @@ import sys
 import jax
 
 
-def trim():
+def trim() -> None:
   """Gives memory that was freed back to the system.
 
   Compilation frees some 600 MB, which glibc would keep beside the arrays of the training step.
@@ -18,7 +18,7 @@ def trim():
     ctypes.CDLL(None).malloc_trim(0)
 
 
-def peak_gb():
+def peak_gb() -> float:
   """Most memory in use so far, in GB: of the first device, or of this process where devices share
   its memory (CPU)."""
   stats = jax.local_devices()[0].memory_stats()

@@ -8,6 +8,8 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
+from fsvae_jax import console
+
 
 class Progress:
   """Collects the metrics of single steps and reports their means.
@@ -16,15 +18,17 @@ class Progress:
   that the device always has work.
   """
 
-  def __init__(self, start, total, batch_size):
+  def __init__(self, start: int, total: int, batch_size: int) -> None:
     self._batch_size = batch_size
-    self._steps = []  # (step, metrics) since the last line
-    self._timed = None  # how many of them the clock has seen; None until the first is done
+    self._steps: list[tuple[int, dict]] = []  # (step, metrics) since the last line
+    self._timed: int | None = (
+      None  # how many of them the clock has seen; None until the first is done
+    )
     bar = sys.stderr.isatty() and jax.process_index() == 0
     self._bar = tqdm(total=total, initial=start, unit='step', dynamic_ncols=True, disable=not bar)
     self._total = total
 
-  def add(self, step, metrics):
+  def add(self, step: int, metrics: dict[str, jax.Array]) -> None:
     """Takes one step's metrics, a dict of scalars on the device."""
     if self._steps:
       jax.block_until_ready(self._steps[-1][1])
@@ -36,7 +40,7 @@ class Progress:
       self._timed += 1
     self._bar.update()
 
-  def check(self):
+  def check(self) -> None:
     """Raises FloatingPointError, naming the step, if a metric since the last line is not finite."""
     self._steps = [(step, jax.device_get(metrics)) for step, metrics in self._steps]
     for step, metrics in self._steps:
@@ -47,7 +51,7 @@ class Progress:
             'train.learning_rate or a train.clip_norm may help'
           )
 
-  def line(self):
+  def line(self) -> dict[str, float]:
     """Means since the last line as {'train/...': value, 'images_per_s': value}."""
     self.check()
     values = [metrics for _, metrics in self._steps]
@@ -59,17 +63,11 @@ class Progress:
     self.restart_clock()
     return means
 
-  def restart_clock(self):
+  def restart_clock(self) -> None:
     """Leaves out of the speed what lies between two steps: tests, pictures, the start of a save."""
     self._begin, self._timed = time.perf_counter(), 0
 
-  def say(self, text):
-    """Prints for people: above the bar on a terminal; once, from process 0."""
-    if jax.process_index() == 0:
-      tqdm.write(text, file=sys.stdout)
-      sys.stdout.flush()
-
-  def report(self, step, scalars):
+  def report(self, step: int, scalars: dict[str, float]) -> None:
     """Prints the chief scalars of a step."""
     shown = {
       'train/loss': 'loss',
@@ -79,8 +77,8 @@ class Progress:
     shown |= {'train/rate/z': 'rate z', 'images_per_s': 'images/s'}
     shown |= {'test/reconstruction': 'test reconstruction', 'test/distance': 'test distance'}
     parts = [f'{label} {scalars[name]:.4g}' for name, label in shown.items() if name in scalars]
-    self.say(f'step {step}/{self._total}  ' + '  '.join(parts))
+    console.say(f'step {step}/{self._total}  ' + '  '.join(parts))
 
-  def close(self):
+  def close(self) -> None:
     """Ends the bar."""
     self._bar.close()

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
+from ml_collections import ConfigDict
 
 
 class TrainState(struct.PyTreeNode):
@@ -19,12 +20,12 @@ class TrainState(struct.PyTreeNode):
   opt_state: Any
   ema: Any
 
-  def evaluated(self):
+  def evaluated(self) -> Any:
     """The variables that tests and pictures use."""
     return self.ema or self.variables
 
 
-def make_optimizer(config, total_steps):
+def make_optimizer(config: ConfigDict, total_steps: int) -> optax.GradientTransformation:
   """AdamW (betas 0.9 and 0.999) with the schedule and clipping of `config.train`.
 
   Raises:
@@ -45,7 +46,7 @@ def make_optimizer(config, total_steps):
   return optax.chain(clip, optax.adamw(rate, weight_decay=config.weight_decay))
 
 
-def create(variables, optimizer, ema_decay):
+def create(variables: Any, optimizer: optax.GradientTransformation, ema_decay: float) -> TrainState:
   """The state before the first step."""
   return TrainState(
     step=jnp.zeros((), jnp.int32),

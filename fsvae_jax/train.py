@@ -2,31 +2,46 @@
 
 import contextlib
 import functools
+import math
 import pathlib
-import signal
-import threading
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from clu import parameter_overview
+from ml_collections import ConfigDict
 
 from fsvae_jax import (
   checkpoint,
+  console,
   data,
   distributed,
+  fields,
   memory,
   models,
   progress,
   sharding,
+  signals,
   states,
   writer,
 )
+from fsvae_jax import workdir as workdirs
+from fsvae_jax.models import Model
 from fsvae_jax.spiking import layout
 
 
-def train_step(model, optimizer, config, total_steps, state, images_BHWC, key):
+def train_step(
+  model: Model,
+  optimizer: optax.GradientTransformation,
+  config: ConfigDict,
+  total_steps: int,
+  state: states.TrainState,
+  images_BHWC: jax.Array,
+  key: jax.Array,
+) -> tuple[states.TrainState, dict[str, jax.Array]]:
   """One optimiser step on a uint8 batch: (state, metrics). Pure; random by `key` and state.step."""
   flip_key, loss_key = jax.random.split(jax.random.fold_in(key, state.step))
   image_BHWC = data.normalize(images_BHWC)
@@ -51,7 +66,9 @@ def train_step(model, optimizer, config, total_steps, state, images_BHWC, key):
   return state, metrics | norms
 
 
-def gradients(loss_fn, variables, image_BHWC, count):
+def gradients(
+  loss_fn: Callable, variables: Any, image_BHWC: jax.Array, count: int
+) -> tuple[Any, Any, dict[str, jax.Array]]:
   """Gradient, running statistics and metrics of a batch, computed in `count` parts of it.
 
   Gradient and metrics are the parts' means. tdBN normalises each part by its own statistics, and
@@ -83,13 +100,21 @@ def gradients(loss_fn, variables, image_BHWC, count):
 
 
 class TestSet:
-  """A model on the test images, always with the same random draws."""
+  """A model on the test images, always with the same random draws, on any number of devices."""
 
-  def __init__(self, model, mesh, config, images, key):
+  def __init__(
+    self,
+    model: Model,
+    mesh: jax.sharding.Mesh,
+    config: ConfigDict,
+    images: data.Images | np.ndarray,
+    key: jax.Array,
+  ) -> None:
     whole = sharding.replicated(mesh)
-    count = min(config.images or len(images), len(images))
-    self._mesh, self._key, self._config, self._images = mesh, key, config, images
-    self._count = count - count % mesh.size  # what the devices can share evenly
+    self._mesh, self._key, self._images = mesh, key, images
+    self._count = min(config.images or len(images), len(images))
+    self._size = sharding.round_up(config.batch_size, mesh)
+    self._samples = config.samples if model.sample else 0
 
     def metrics(variables, images_BHWC, key):
       return model.loss(variables, data.normalize(images_BHWC), key, train=False)[1][1]
@@ -104,48 +129,64 @@ class TestSet:
       return data.quantize(model.reconstruct(variables, data.normalize(images_BHWC), key))
 
     def generate(variables, key):
-      return data.quantize(model.generate(variables, key, config.samples))
+      count = sharding.round_up(config.samples, mesh)
+      return data.quantize(model.generate(variables, key, count))
 
     self._metrics, self._rates, self._reconstruct, self._generate = (
       jax.jit(f, out_shardings=whole) for f in (metrics, rates, reconstruct, generate)
     )
-    self._spikes, self._samples = model.record is not None, model.sample is not None
+    self._spikes = model.record is not None
 
-  def means(self, variables):
+  def _chunks(self):
+    """Rows of the batches: each image once, or, in a batch of fewer than there are devices, each
+    equally often, so that the mean over the batch is the mean over its images."""
+    devices, whole = self._mesh.size, self._count - self._count % self._mesh.size
+    chunks = [np.arange(i, min(i + self._size, whole)) for i in range(0, whole, self._size)]
+    rest = np.arange(whole, self._count)
+    if len(rest):
+      chunks.append(np.tile(rest, devices // math.gcd(devices, len(rest))))
+    return chunks
+
+  def _batch(self, rows):
+    return sharding.spread(self._mesh, np.asarray(self._images[rows]))
+
+  def means(self, variables: Any) -> dict[str, float]:
     """Means of the loss and its parts over the images, {name: value}."""
-    size = self._config.batch_size
-    sums = {}
-    for i, start in enumerate(range(0, self._count, size)):
-      chunk = self._images[start : min(start + size, self._count)]
-      images, key = sharding.spread(self._mesh, chunk), jax.random.fold_in(self._key, i)
-      for name, value in self._metrics(variables, images, key).items():
-        sums[name] = sums.get(name, 0.0) + float(value) * len(chunk) / self._count
+    sums: dict[str, float] = {}
+    for i, rows in enumerate(self._chunks()):
+      share, key = len(set(rows)) / self._count, jax.random.fold_in(self._key, i)
+      for name, value in self._metrics(variables, self._batch(rows), key).items():
+        sums[name] = sums.get(name, 0.0) + float(value) * share
     return sums
 
-  def rates(self, variables):
+  def rates(self, variables: Any) -> dict[str, float]:
     """Firing rates over one batch of the images, {layer: value}; {} of a model without spikes."""
     if not self._spikes:
       return {}
-    first = self._images[: min(self._config.batch_size, self._count)]
-    rates = self._rates(variables, sharding.spread(self._mesh, first), self._key)
+    rates = self._rates(variables, self._batch(self._chunks()[0]), self._key)
     return {layer: float(rate) for layer, rate in rates.items()}
 
-  def pictures(self, variables):
+  def pictures(self, variables: Any) -> dict[str, tuple[np.ndarray, int]]:
     """uint8 {name: (images, columns)}: test images above reconstructions; samples of the prior."""
-    devices = self._mesh.size
-    shown = self._images[: min(self._count, max(devices, 16 - 16 % devices))]
-    again = self._reconstruct(variables, sharding.spread(self._mesh, shown), self._key)
-    made = {'reconstructions': (np.concatenate([shown, np.asarray(again)]), len(shown))}
+    shown = min(self._count, 16)
+    rows = np.arange(sharding.round_up(shown, self._mesh)) % self._count
+    again = np.asarray(self._reconstruct(variables, self._batch(rows), self._key))
+    images = np.concatenate([np.asarray(self._images[:shown]), again[:shown]])
+    made = {'reconstructions': (images, shown)}
     if self._samples:
-      made['samples'] = np.asarray(self._generate(variables, self._key)), 8
+      samples = np.asarray(self._generate(variables, self._key))
+      made['samples'] = samples[: self._samples], 8
     return made
 
 
-def train_and_evaluate(config, workdir):
+def train_and_evaluate(
+  config: ConfigDict, workdir: str | pathlib.Path
+) -> tuple[bool, dict[str, float]]:
   """Trains `config` in `workdir`, going on from the newest checkpoint there.
 
-  Leaves checkpoints/, metrics.jsonl, tensorboard/, pictures/ and config.json. SIGINT (Ctrl-C) and
-  SIGTERM, to any of the run's processes, save and return. All processes must see the same workdir.
+  Leaves checkpoints/, metrics.jsonl, tensorboard/, pictures/, config.json and data.json. SIGINT
+  (Ctrl-C), SIGTERM and SIGHUP, to any of the run's processes, save and return (in a thread that is
+  not the main one, signals are left alone). All processes must see the same workdir.
 
   Returns:
     Whether all steps are done and no signal came, and the metrics of the last line of metrics.jsonl
@@ -158,16 +199,22 @@ def train_and_evaluate(config, workdir):
       stay.
     OSError: if the last save failed; says which checkpoints there are.
   """
-  workdir = pathlib.Path(workdir)
+  workdir = workdirs.check(workdir)
+  fields.check_all(config)
   model = models.make(config.model)
-  mesh = sharding.make_mesh()
+  changed = workdirs.check_same(workdir, config.to_dict())
   batch_size = config.train.batch_size
-  train_images, held_out, test_images = load_images(config, mesh)
+  mesh = sharding.mesh_for(batch_size, config.train.micro_batches)
+  size = config.model.image_size, config.model.channels
+  train_images, test_images = (data.load(config.data, *size, split) for split in ('train', 'test'))
+  identities = {'train': data.identity(train_images), 'test': data.identity(test_images)}
+  workdirs.check_images(workdir, config, identities)
+  train_images, held_out = data.hold_out(train_images, config.data.validation)
   per_epoch = data.steps_per_epoch(len(train_images), batch_size)
   total = config.train.steps or config.train.epochs * per_epoch
   optimizer = states.make_optimizer(config.train, total)
   with contextlib.ExitStack() as stack:
-    stack.enter_context(checkpoint.claim(workdir, config.to_dict()))
+    stack.enter_context(workdirs.claim(workdir, config, identities))
     stack.enter_context(jax.set_mesh(mesh))
     checkpoints = checkpoint.Checkpoints(workdir, config.train.keep)
     stack.callback(checkpoints.close)
@@ -180,19 +227,21 @@ def train_and_evaluate(config, workdir):
     start = int(state.step)
     log = progress.Progress(start, total, batch_size)
     stack.callback(log.close)
-    log.say(
+    console.say(
       parameter_overview.get_parameter_overview(state.variables['params'], include_stats=False)
     )
-    log.say(
+    console.say(
       f'{len(train_images)} training and {len(test_images)} test images; step {start} of {total}'
     )
+    for name, (old, new) in changed.items():
+      console.say(f'from here on with {name} {new!r}; it was {old!r}')
     out = writer.Writer(workdir if jax.process_index() == 0 else None, start)
     stack.callback(out.close)
     test = TestSet(model, mesh, config.test, test_images, test_key)
     validation = held_out and TestSet(model, mesh, config.test, held_out, test_key)
     share = jax.process_index(), jax.process_count()
     scalars = {}
-    with stop_requests() as stop:
+    with signals.noted() as stop:
       step_fn = compile_step(
         functools.partial(train_step, model, optimizer, config, total),
         state,
@@ -231,34 +280,16 @@ def train_and_evaluate(config, workdir):
         if testing or saving:
           log.restart_clock()
         if stopping:
-          log.say(f'stopped at step {step} of {total}; the same command goes on from here')
+          console.say(f'stopped at step {step} of {total}; the same command goes on from here')
           break
-    log.say(f'pictures, metrics and checkpoints are in {workdir}')
+    console.say(f'pictures, metrics and checkpoints are in {workdir}')
     stopped = bool(sharding.any_process(mesh, stop.is_set()))
   return not stopped, scalars
 
 
-def load_images(config, mesh):
-  """Images to train on, held out for validation (or None), and of the test split.
-
-  Raises:
-    ValueError: if the devices cannot share a batch of them evenly; and what `data.load` raises.
-  """
-  sharding.check_batch(
-    mesh, 'train.batch_size', config.train.batch_size, config.train.micro_batches
-  )
-  for name in ('test.batch_size', 'test.samples'):
-    sharding.check_batch(mesh, name, config[name])
-  size = config.model.image_size, config.model.channels
-  train_images, test_images = (data.load(config.data, *size, split) for split in ('train', 'test'))
-  train_images, held_out = data.hold_out(train_images, config.data.validation)
-  for name, images in (('test', test_images), ('validation', held_out)):
-    if images is not None and len(images) < mesh.size:
-      raise ValueError(f'{len(images)} {name} images are too few for {mesh.size} devices')
-  return train_images, held_out, test_images
-
-
-def compile_step(function, state, images_BHWC, key):
+def compile_step(
+  function: Callable, state: Any, images_BHWC: jax.ShapeDtypeStruct, key: jax.Array
+) -> Callable:
   """`function` for arguments like these; `state` is donated. Compilation's memory is given back."""
   step_fn = jax.jit(function, donate_argnums=0).lower(state, images_BHWC, key).compile()
   memory.trim()
@@ -271,28 +302,3 @@ def _named(prefix, scalars):
 
 def _due(every, step):
   return every > 0 and step % every == 0
-
-
-@contextlib.contextmanager
-def stop_requests():
-  """An event that SIGINT or SIGTERM sets; a second SIGINT acts as it always does.
-
-  A second SIGTERM does not: launchers repeat it.
-  """
-  stop = threading.Event()
-  before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-  def restore():
-    for number, handler in before.items():
-      signal.signal(number, handler)
-
-  def request(*_):
-    stop.set()
-    signal.signal(signal.SIGINT, before[signal.SIGINT])
-
-  for number in before:
-    signal.signal(number, request)
-  try:
-    yield stop
-  finally:
-    restore()

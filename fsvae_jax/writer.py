@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import pathlib
 import time
 
 import numpy as np
@@ -10,6 +11,8 @@ from absl import logging
 from PIL import Image
 from tensorboard.compat.proto import event_pb2, summary_pb2
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+from fsvae_jax import files
 
 
 class Writer:
@@ -21,26 +24,27 @@ class Writer:
   wait for room.
   """
 
-  def __init__(self, workdir, step=0):
+  def __init__(self, workdir: pathlib.Path | None, step: int = 0) -> None:
     self._workdir = workdir
     if workdir is None:
       return
-    path = workdir / 'metrics.jsonl'
-    kept = [line for line in _lines(path) if json.loads(line)['step'] <= step]
     workdir.mkdir(parents=True, exist_ok=True)
-    path.write_text(''.join(kept))
-    self._jsonl, self._events = path.open('a'), None
+    path = workdir / 'metrics.jsonl'
+    kept = [files.to_json(row) + '\n' for row in read_metrics(workdir) if row['step'] <= step]
+    if path.exists() and path.read_bytes() != ''.join(kept).encode():
+      files.write_text(path, ''.join(kept))
+    self._jsonl, self._events, self._first = path.open('a', encoding='utf-8'), None, step + 1
 
-  def scalars(self, step, values):
+  def scalars(self, step: int, values: dict[str, float]) -> None:
     """Appends one JSON object, {'step': step, **values}, and the same to TensorBoard."""
     if self._workdir is None:
       return
-    self._jsonl.write(json.dumps({'step': step, **values}) + '\n')
     with _warning_of('metrics.jsonl'):
+      self._jsonl.write(files.to_json({'step': step, **values}) + '\n')
       self._jsonl.flush()
     self._event(step, [summary_pb2.Summary.Value(tag=k, simple_value=v) for k, v in values.items()])
 
-  def picture(self, step, name, images, columns):
+  def picture(self, step: int, name: str, images: np.ndarray, columns: int) -> pathlib.Path | None:
     """Saves uint8 images [N, H, W, C] as a grid, `pictures/<name>_<step>.png`; returns its path."""
     if self._workdir is None:
       return None
@@ -49,14 +53,14 @@ class Writer:
     encoded = png(picture)
     with _warning_of(path):
       path.parent.mkdir(exist_ok=True)
-      path.write_bytes(encoded)
+      files.write_bytes(path, encoded)
     value = summary_pb2.Summary.Image(
       height=picture.shape[0], width=picture.shape[1], encoded_image_string=encoded
     )
     self._event(step, [summary_pb2.Summary.Value(tag=name, image=value)])
     return path
 
-  def close(self):
+  def close(self) -> None:
     """Flushes and closes the files."""
     if self._workdir is None:
       return
@@ -67,14 +71,21 @@ class Writer:
         self._events.close()
 
   def _event(self, step, values):
-    event = event_pb2.Event(
-      wall_time=time.time(), step=step, summary=summary_pb2.Summary(value=values)
-    )
+    assert self._workdir is not None  # where nothing is written, no event is made
+    summary = summary_pb2.Summary(value=values)
+    event = event_pb2.Event(wall_time=time.time(), step=step, summary=summary)
     writer, self._events = self._events, None
     with _warning_of('tensorboard'):  # its writer ends with the first failure
-      writer = writer or EventFileWriter(str(self._workdir / 'tensorboard'))
+      writer = writer or self._event_writer(self._workdir / 'tensorboard')
       writer.add_event(event)
       self._events = writer
+
+  def _event_writer(self, folder):
+    """TensorBoard leaves out what earlier runs have written of the steps from this one's first."""
+    writer = EventFileWriter(str(folder))
+    start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+    writer.add_event(event_pb2.Event(wall_time=time.time(), step=self._first, session_log=start))
+    return writer
 
 
 @contextlib.contextmanager
@@ -85,7 +96,7 @@ def _warning_of(what):
     logging.warning('%s could not be written: %s', what, error)
 
 
-def png(picture):
+def png(picture: np.ndarray) -> bytes:
   """A uint8 picture [H, W], [H, W, 1] or [H, W, 3] as the bytes of a PNG file."""
   encoded = io.BytesIO()
   Image.fromarray(picture.squeeze(-1) if picture.shape[2:] == (1,) else picture).save(
@@ -94,14 +105,15 @@ def png(picture):
   return encoded.getvalue()
 
 
-def save_images(folder, columns, **arrays):
+def save_images(folder: pathlib.Path, columns: int, **arrays: np.ndarray) -> None:
   """Writes uint8 images [N, H, W, C] by name into `folder`.
 
   images.npz holds them all, <name>/00000.png and so on each, grid.png the first ones: row by row,
   those of each name in turn.
   """
   folder.mkdir(parents=True, exist_ok=True)
-  np.savez_compressed(folder / 'images.npz', **arrays)
+  with files.replacing(folder / 'images.npz') as partial, partial.open('wb') as file:
+    np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # not allow_pickle
   for name, images in arrays.items():
     (folder / name).mkdir(exist_ok=True)
     for earlier in (folder / name).glob('*.png'):
@@ -110,21 +122,32 @@ def save_images(folder, columns, **arrays):
       (folder / name / f'{i:05d}.png').write_bytes(png(image))
   shown = min(len(images), 8 * columns) // columns * columns or len(images)
   rows = [images[i : i + columns] for i in range(0, shown, columns) for images in arrays.values()]
-  (folder / 'grid.png').write_bytes(png(grid(np.concatenate(rows), min(columns, shown))))
+  files.write_bytes(folder / 'grid.png', png(grid(np.concatenate(rows), min(columns, shown))))
 
 
-def read_metrics(workdir):
-  """The objects of `<workdir>/metrics.jsonl`; [] if there is none."""
-  return [json.loads(line) for line in _lines(workdir / 'metrics.jsonl')]
+def read_metrics(workdir: pathlib.Path) -> list[dict]:
+  """The objects of `<workdir>/metrics.jsonl`; [] if there is none.
+
+  A last line cut short is dropped; so are damaged ones (a power cut may leave NULs), with a warning
+  that says how many.
+  """
+  path, rows, damaged = workdir / 'metrics.jsonl', [], 0
+  lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+  for line in lines:
+    try:
+      row = json.loads(line)
+      if line.endswith(b'\n') and isinstance(row['step'], int):
+        rows.append(row)
+    except (ValueError, TypeError, KeyError):
+      damaged += line.endswith(b'\n')
+  if damaged:
+    logging.warning('%s has %d damaged lines, which are left out', path, damaged)
+  return rows
 
 
-def _lines(path):
-  """Whole lines of a file that may not exist; a last line cut short is dropped."""
-  text = path.read_text() if path.exists() else ''
-  return [line for line in text.splitlines(keepends=True) if line.endswith('\n')]
-
-
-def grid(images, columns, margin=2, magnify=None):
+def grid(
+  images: np.ndarray, columns: int, margin: int = 2, magnify: int | None = None
+) -> np.ndarray:
   """uint8 images [N, H, W, C] as one picture [height, width(, 3)], row by row on grey.
 
   Each pixel becomes `magnify` pixels a side; by default, images come out at about 64.

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Trains on this machine, with the settings that make it fast (docs/performance.md).
 #
-#   launch/local.sh [--processes=N] [--devices=N] --config=configs/mnist.py [main's other flags]
+#   launch/local.sh [--processes=N] [--devices=N] --config=mnist [main's other flags]
 #
 #   --processes=N  share the run among N processes, to try out what a cluster does; default 1. Each
 #                  has its share of the cores, or, where there are GPUs, one of them

@@ -23,7 +23,7 @@
 #   --dry-run          print every command instead of running it
 #
 #   launch/tpu_pod.sh resume --name=pod --zone=us-west4-a --spot --bucket=my-runs -- \
-#     --config=configs/celeba.py --config.train.batch_size=1024
+#     --config=celeba --config.train.batch_size=1024
 set -euo pipefail # all here is for bash 3.2, which macOS has, too
 
 usage() { sed -n '2,/^set/s/^# \{0,1\}//p' "$0" | sed '$d'; }

@@ -4,7 +4,6 @@ import os
 import pathlib
 
 import pytest
-from ml_collections import config_flags
 
 from fsvae_jax import configuration
 
@@ -32,8 +31,8 @@ def own(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize('name', configuration.names())
 def test_every_name_is_a_file_of_the_repository_and_loads_in_any_folder(name, own):
-  path, _, kind = configuration.find(name).partition(':')
-  assert ROOT / 'configs' in pathlib.Path(path).resolve().parents
+  stem, _, kind = name.partition(':')
+  path = ROOT / 'configs' / f'{stem}.py'
   config = configuration.load(name)
   assert config == configuration.load(f'{path}:{kind}') and config.is_locked
   assert config.model.name == ('ann_vae' if kind else 'fsvae')
@@ -68,9 +67,8 @@ def test_a_file_of_ones_own_starts_from_one_of_the_packages(own, monkeypatch):
   'text', ['mnst', '', 'mnist:an', 'mnist_ann', 'configs/mnist_ann.py', 'default', '.', '/', 'a\nb']
 )
 def test_what_is_not_there_is_refused_and_the_known_are_named(text, own):
-  for function in (configuration.find, configuration.load):
-    with pytest.raises(ValueError, match='known: celeba, celeba:ann, .* mnist, mnist:ann'):
-      function(text)
+  with pytest.raises(ValueError, match='known: celeba, celeba:ann, .* mnist, mnist:ann'):
+    configuration.load(text)
 
 
 @pytest.mark.parametrize(
@@ -105,18 +103,3 @@ def test_what_is_no_configuration_says_why(text, content, message, tmp_path, mon
 def test_a_run_is_named_after_configuration_and_argument(text, name):
   assert configuration.run_name(text) == name
   assert os.sep not in name
-
-
-@pytest.mark.parametrize('form', [['--config=mnist:ann'], ['--config', 'mnist:ann'], []])
-def test_the_flag_takes_names_files_and_fields(form, monkeypatch):
-  from absl import flags
-
-  values = flags.FlagValues()
-  argv = ['main', *form, '--config.train.steps=7']
-  monkeypatch.setattr('sys.argv', argv)
-  holder = configuration.define('digits', values)
-  values(argv)
-  assert holder.value.train.steps == 7
-  assert holder.value.model.name == ('ann_vae' if form else 'fsvae')
-  text = config_flags.get_config_filename(values['config'])
-  assert configuration.run_name(text) == ('mnist_ann' if form else 'digits')

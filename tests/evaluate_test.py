@@ -167,12 +167,31 @@ def test_evaluation_leaves_a_running_save_alone(run):
   unfinished.rmdir()
 
 
+@pytest.mark.parametrize('test_images', [1, 3])
+def test_a_tiny_test_set_gets_a_report(run, tmp_path, test_images):
+  config = copy.deepcopy(run[0])
+  images = np.random.default_rng(0).integers(0, 256, (300, 16, 16), np.uint8)
+  np.savez(tmp_path / 'tiny.npz', train=images, test=images[:test_images] // 2)
+  config.data.path = str(tmp_path / 'tiny.npz')
+  config.train.steps = 1
+  train.train_and_evaluate(config, tmp_path / 'run')
+  results = evaluate.evaluate(config, tmp_path / 'run')
+  assert results['reconstruction_mse']['mean'] > 0 and results['firing_rate']['mean'] > 0
+  assert ('fad' in results) == (test_images > 1)
+  text = (tmp_path / 'run' / 'report.html').read_text()
+  assert ('Not computed: fad: too few images' in text) == (test_images == 1)
+
+
+def test_a_damaged_earlier_evaluation_is_made_anew(run, tmp_path, caplog):
+  (tmp_path / 'eval.json').write_bytes(bytes(100))
+  assert evaluate.read(tmp_path / 'eval.json') == {}
+  assert 'eval.json is damaged' in caplog.text and 'made anew' in caplog.text
+
+
 @pytest.mark.parametrize('wanted, test, batch, count', [(1000, 10000, 250, 1000), (99, 50, 8, 48)])
 def test_probed_images_fill_batches(wanted, test, batch, count):
-  config = types.SimpleNamespace(
-    eval=types.SimpleNamespace(probe=wanted), test=types.SimpleNamespace(batch_size=batch)
-  )
-  trained = types.SimpleNamespace(config=config, test_images=np.zeros(test))
+  config = types.SimpleNamespace(eval=types.SimpleNamespace(probe=wanted))
+  trained = types.SimpleNamespace(config=config, batch_size=batch, test_images=np.zeros(test))
   assert spikes.probe_count(trained) == count
-  config.test.batch_size = 2000
+  trained.batch_size = 2000
   assert spikes.probe_count(trained) == min(wanted, test) // 4 * 4  # on four devices

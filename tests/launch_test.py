@@ -241,6 +241,7 @@ def test_local_processes_are_told_to_stop(tmp_path, stand_in):
 def test_kubernetes_job_and_service_fit_each_other():
   text = (LAUNCH / 'gke.yaml').read_text()
   values = {'NAME': 'mnist', 'IMAGE': 'i', 'PODS': '3', 'GPUS': '8', 'CLAIM': 'runs', 'CONFIG': 'c'}
+  values['BATCH'] = '256'
   assert {f'  {name} ' for name in values if name != 'IMAGE'} - {'  GPUS '} <= set(
     re.findall('  [A-Z]+ ', text)
   )

@@ -1,27 +1,152 @@
-"""The command line, as a process."""
+"""The command line: which configuration it gives, and what it refuses before writing anything."""
 
+import json
 import pathlib
 import subprocess
 import sys
 
+import pytest
+from absl import flags
+
+from fsvae_jax import main
+from fsvae_jax.configs import digits, mnist
+
 ROOT = pathlib.Path(__file__).parent.parent
 
 
-def run(*arguments):
+@pytest.fixture
+def parse(monkeypatch, tmp_path):
+  """Function from arguments to the configuration; absl's flags are as before after each call."""
+  monkeypatch.chdir(tmp_path)
+
+  def parse(*arguments):
+    try:
+      main.parse_flags(['main', *arguments])
+      return flags.FLAGS['config'].value.copy_and_resolve_references()
+    finally:
+      for name in [n for n in flags.FLAGS if n == 'config' or n.startswith('config.')]:
+        delattr(flags.FLAGS, name)
+      flags.FLAGS.unparse_flags()
+
+  return parse
+
+
+@pytest.fixture
+def run(tmp_path):
+  """A workdir with a configuration of its own."""
+  config = digits.get_config()
+  config.data.path, config.model.timesteps, config.train.steps = '/data/mine', 7, 900
+  folder = tmp_path / 'runs' / 'digits'
+  folder.mkdir(parents=True)
+  (folder / 'config.json').write_text(json.dumps(config.to_dict()))
+  return folder
+
+
+def test_fields_are_set_and_the_default_is_digits(parse):
+  config = parse('--config.train.steps=5', '--config.model.features=(4, 8)', '--config.seed', '3')
+  assert config.data.name == 'digits' and config.train.steps == 5 and config.seed == 3
+  assert config.model.features == (4, 8)
+  assert parse('--config=mnist').data.name == 'mnist'
+
+
+def test_of_a_field_given_twice_the_last_counts(parse):
+  twice = '--config.model.features=(4,8)', '--config.seed=1', '--config.model.features', '(16,32)'
+  config = parse(*twice, '--config.seed=2')
+  assert config.model.features == (16, 32) and config.seed == 2
+
+
+@pytest.mark.parametrize(
+  'arguments, message',
+  [
+    (['configs/mnist.py'], 'not understood: configs/mnist.py'),
+    (['config.train.steps=5'], 'did you mean --config.train.steps=5'),
+    (['config=configs/mnist.py'], 'did you mean --config=configs/mnist.py'),
+    (['--mode=train', 'eval'], 'not understood: eval'),
+    (['--config=mnist', '--', '--config.seed=3'], 'not understood: --config.seed=3'),
+    (['--config.model.timestep=3'], '(?s)timestep.*known: .*model.tau, model.timesteps'),
+    (['--workdir=gs://bucket/run'], 'gs://bucket/run: only folders'),
+    (['--workdir=runs/lr[1e-3]'], 'could not be read again'),
+    (['--mode=eval', '--workdir=nowhere'], 'nowhere has no config.json, so no run: train there'),
+    (['--mode=generate'], 'runs/digits has no config.json'),
+  ],
+)
+def test_what_cannot_be_meant_is_refused(parse, tmp_path, arguments, message):
+  with pytest.raises(SystemExit, match=message):
+    parse(*arguments)
+  assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+  'arguments',
+  [['--config.train.steps=many'], ['--mode=evaluate'], ['--count=0'], ['--seed=-1'], ['--cuont=3']],
+)
+def test_a_flag_that_is_wrong_ends_the_program(parse, arguments, capsys):
+  with pytest.raises((SystemExit, flags.IllegalFlagValueError)):
+    parse(*arguments)
+
+
+@pytest.mark.parametrize('mode', ['eval', 'generate', 'reconstruct'])
+def test_a_run_knows_its_configuration(parse, run, mode):
+  for arguments in ([], [f'--workdir={run}'], ['--config=digits'], ['--config.model.timesteps=7']):
+    config = parse(f'--mode={mode}', *arguments)
+    assert (config.data.path, config.model.timesteps, config.train.steps) == ('/data/mine', 7, 900)
+    assert config.model.features == (32, 64, 128)
+
+
+@pytest.mark.parametrize(
+  'field, value',
+  [
+    ('model.timesteps', 8),
+    ('model.name', "'ann_vae'"),
+    ('data.name', 'mnist'),
+    ('data.crop', 8),
+    ('data.flip', True),
+    ('data.validation', 10),
+    ('train.ema_decay', 0.9),
+    ('seed', 1),
+  ],
+)
+def test_what_contradicts_a_run_is_refused_by_name(parse, run, field, value):
+  with pytest.raises(SystemExit, match=f'{field} is .* on the command line, but the run in'):
+    parse('--mode=eval', f'--config.{field}={value}')
+
+
+def test_another_data_sets_configuration_is_refused(parse, run):
+  with pytest.raises(
+    SystemExit, match='--config=mnist says data.name mnist; the run .* has digits'
+  ):
+    parse('--mode=eval', '--config=mnist', f'--workdir={run}')
+
+
+def test_places_tests_and_evaluation_may_be_others(parse, run):
+  config = parse('--mode=eval', '--config.data.path=/data/moved', '--config.eval.seeds=1')
+  assert config.data.path == '/data/moved' and config.eval.seeds == 1
+
+
+def test_a_run_of_an_earlier_version_gets_todays_defaults_for_what_it_lacks(parse, run):
+  record = json.loads((run / 'config.json').read_text())
+  del record['eval']['probe'], record['data']['decoded_gb']
+  (run / 'config.json').write_text(json.dumps(record))
+  config = parse('--mode=eval')
+  assert config.eval.probe == 1000 and config.data.decoded_gb == 32.0
+
+
+def test_an_ann_knows_its_fields(parse, tmp_path):
+  folder = tmp_path / 'ann'
+  folder.mkdir()
+  (folder / 'config.json').write_text(json.dumps(mnist.get_config('ann').to_dict()))
+  config = parse('--mode=eval', f'--workdir={folder}')
+  assert config.model.name == 'ann_vae' and 'timesteps' not in config.model
+
+
+def test_home_is_expanded(parse, tmp_path, monkeypatch, run):
+  monkeypatch.setenv('HOME', str(tmp_path))
+  assert parse('--mode=eval', '--workdir=~/runs/digits').model.timesteps == 7
+
+
+def test_a_wrong_value_is_named_by_the_program(tmp_path):
+  arguments = ['--config.model.draws=0', f'--workdir={tmp_path}/run']
   command = [sys.executable, '-m', 'fsvae_jax.main', *arguments]
-  return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-
-
-def test_an_unknown_field_names_the_known_ones(tmp_path):
-  result = run(
-    '--config=configs/mnist.py', '--config.model.timestep=3', f'--workdir={tmp_path}/run'
-  )
-  assert result.returncode != 0
-  assert 'timestep' in result.stderr and 'model.tau, model.timesteps' in result.stderr
-  assert not (tmp_path / 'run').exists()
-
-
-def test_a_wrong_value_names_itself(tmp_path):
-  result = run('--config=configs/digits.py', '--config.model.draws=0', f'--workdir={tmp_path}/run')
-  assert result.returncode != 0 and 'model.draws is 0' in result.stderr
+  result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+  assert result.returncode == 1 and 'model.draws is 0; it must be' in result.stderr
   assert not (tmp_path / 'run').exists()

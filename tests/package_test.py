@@ -123,10 +123,7 @@ def test_the_wheel_holds_the_package_with_its_configurations_and_nothing_else(bu
 
 def test_a_run_starts_from_a_file_of_ones_own_in_any_folder(wheel, elsewhere):
   quick = {'HOME': str(elsewhere), 'JAX_PLATFORMS': 'cpu', 'JAX_DISABLE_MOST_OPTIMIZATIONS': '1'}
-  program = [wheel / 'fsvae_jax']
-  if 'def command' not in (ROOT / 'fsvae_jax' / 'main.py').read_text():  # goes when main has it
-    program = [wheel / 'python', '-m', 'fsvae_jax.main']
-  run(*program, '--config=my.py', cwd=elsewhere, **quick)
+  run(wheel / 'fsvae_jax', '--config=my.py', cwd=elsewhere, **quick)
   assert (elsewhere / 'runs' / 'my' / 'report.html').is_file()
 
 

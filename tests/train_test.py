@@ -6,7 +6,6 @@ import os
 import pathlib
 import shutil
 import signal
-import threading
 
 import jax
 import numpy as np
@@ -14,7 +13,7 @@ import optax
 import pytest
 from flax import traverse_util
 
-from fsvae_jax import checkpoint, data, models, sharding, states, train, writer
+from fsvae_jax import checkpoint, data, models, sharding, states, train, workdir, writer
 from fsvae_jax.configs import default
 from fsvae_jax.models import fsvae
 from fsvae_jax.spiking import chunks
@@ -146,8 +145,9 @@ def test_every_step_draws_anew(config):
   assert first == again != later
 
 
-def test_a_changed_option_that_changes_the_state_is_refused(config, finished):
+def test_a_checkpoint_of_another_state_is_refused_and_stays(config, finished):
   config.train.ema_decay = 0.0
+  (finished / 'config.json').unlink()  # which would have refused it
   with pytest.raises(ValueError, match='(?s)checkpoint 6 .*another state.*ema/'):
     train.train_and_evaluate(config, finished)
   assert (finished / 'checkpoints' / '6').is_dir()
@@ -166,7 +166,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(config, finished, capl
 
 
 def test_a_loss_that_is_not_finite_stops_and_the_last_good_checkpoint_stays(config, finished):
-  config.train.update(steps=10, checkpoint_every=1, learning_rate=float('inf'))
+  config.train.update(steps=10, checkpoint_every=1, learning_rate=1e38)
   with pytest.raises(FloatingPointError, match='update_norm is (inf|nan) at step 7'):
     train.train_and_evaluate(config, finished)
   assert sorted(p.name for p in (finished / 'checkpoints').glob('[0-9]*')) == ['2', '4', '6']
@@ -183,11 +183,11 @@ def test_another_models_workdir_is_refused_and_untouched(config, finished):
 
 
 def test_a_workdir_in_use_is_refused_until_it_is_free(config, tmp_path):
-  with checkpoint.claim(tmp_path, config.to_dict()):
+  with workdir.claim(tmp_path, config, {}):
     with pytest.raises(ValueError, match=f'in use by process {os.getpid()} of .*: wait for it'):
       train.train_and_evaluate(config, tmp_path)
     assert not (tmp_path / 'metrics.jsonl').exists()
-  with checkpoint.claim(tmp_path, config.to_dict()):
+  with workdir.claim(tmp_path, config, {}):
     pass
 
 
@@ -200,14 +200,13 @@ def test_a_workdir_in_use_is_refused_until_it_is_free(config, tmp_path):
     ('model', 'distance', 'wasserstein', 'unknown model.distance .*known: mmd, kld'),
     ('model', 'timesteps', 0, 'model.timesteps is 0'),
     ('model', 'draws', 0, 'model.draws is 0'),
-    ('model', 'channels', 2, 'model.channels is 2; known: 1'),
+    ('model', 'channels', 2, 'model.channels is 2; it must be 1 .grey. or 3'),
     ('model', 'scheduled_sampling', (0.1, 1.3), 'scheduled_sampling is .*two rates'),
     ('model', 'image_size', 10, 'model.image_size 10 is not a multiple of 4'),
     ('data', 'name', 'minst', 'unknown data.name .*known: digits'),
     ('train', 'schedule', 'step', 'unknown train.schedule .*known: constant'),
-    ('train', 'batch_size', 6, 'train.batch_size is 6, which 4 devices cannot share'),
     ('train', 'batch_size', 4000, 'train.batch_size is 4000, but there are only 1618'),
-    ('train', 'micro_batches', 3, 'train.batch_size is 8, .*in 3 parts each.*multiple of 12'),
+    ('train', 'micro_batches', 3, 'train.batch_size is 8, which 3 parts cannot .* choose 6 or 9'),
     ('data', 'validation', 1, 'data.validation is 1; it must be 0, or 2 to 1618'),
   ],
 )
@@ -339,12 +338,3 @@ def test_flips_mirror_half_of_the_images(config):
     train.train_step(model, optimizer, config, 1, state, ramp, jax.random.key(0))
   rising = np.asarray(seen[0])[:, 0, 0, 0] == -1
   assert 16 < rising.sum() < 48
-
-
-def test_signals_reach_their_old_handlers_again():
-  before = signal.getsignal(signal.SIGINT)
-  with train.stop_requests() as stop:
-    assert isinstance(stop, threading.Event) and not stop.is_set()
-    os.kill(os.getpid(), signal.SIGINT)
-    assert stop.is_set()
-    assert signal.getsignal(signal.SIGINT) is before  # a second Ctrl-C is an ordinary one

@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pytest
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -36,6 +37,45 @@ def test_a_resumed_run_drops_what_was_lost(tmp_path):
   out.scalars(30, {'a': -1})
   out.close()
   assert [(r['step'], r['a']) for r in rows(tmp_path)] == [(10, 10), (20, 20), (30, -1)]
+
+
+def test_after_a_crash_tensorboard_has_each_step_once(tmp_path):
+  for start, value in ((0, 1.0), (20, 2.0)):  # the second goes on from step 20
+    out = writer.Writer(tmp_path, step=start)
+    for step in range(start + 10, 50, 10):
+      out.scalars(step, {'a': value})
+    out.close()
+  events = EventAccumulator(str(tmp_path / 'tensorboard')).Reload().Scalars('a')
+  assert [(e.step, e.value) for e in events] == [(10, 1.0), (20, 1.0), (30, 2.0), (40, 2.0)]
+
+
+def test_metrics_are_json_whatever_the_numbers(tmp_path):
+  out = writer.Writer(tmp_path)
+  out.scalars(1, {'a': float('inf'), 'b': float('nan')})
+  out.close()
+  refuse = lambda name: pytest.fail(f'{name} is no JSON')
+  text = (tmp_path / 'metrics.jsonl').read_text()
+  assert json.loads(text, parse_constant=refuse) == {'step': 1, 'a': None, 'b': None}
+
+
+def test_damaged_lines_are_left_out_and_told(tmp_path, caplog):
+  lines = [b'{"step": 1}', b'\0' * 30, b'', b'{"step"', b'[1]', b'{"a": 1}', b'{"step": 2}']
+  (tmp_path / 'metrics.jsonl').write_bytes(b'\n'.join(lines) + b'\n')
+  assert writer.read_metrics(tmp_path) == [{'step': 1}, {'step': 2}]
+  assert 'metrics.jsonl has 5 damaged lines' in caplog.text
+  writer.Writer(tmp_path, step=2).close()
+  assert rows(tmp_path) == [{'step': 1}, {'step': 2}]
+
+
+def test_a_start_leaves_the_history_alone(tmp_path):
+  """What is whole and not newer than the start is not written again, so that it cannot be lost."""
+  out = writer.Writer(tmp_path)
+  out.scalars(10, {'a': 1})
+  out.close()
+  before = (tmp_path / 'metrics.jsonl').stat()
+  writer.Writer(tmp_path, step=10).close()
+  after = (tmp_path / 'metrics.jsonl').stat()
+  assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
 def test_grid_places_images_row_by_row():

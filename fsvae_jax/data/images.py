@@ -95,6 +95,12 @@ def hold_out(images, every):
   return images.part(f'but-{every}', kept), images.part(f'every-{every}', held)
 
 
+def identity(images):
+  rows = np.unique(np.linspace(0, len(images) - 1, 64).astype(int))
+  digest = hashlib.sha256(np.ascontiguousarray(images[rows]).tobytes()).hexdigest()[:16]
+  return {'count': len(images), 'shape': list(images.shape[1:]), 'digest': digest}
+
+
 def normalize(images):
   """uint8 0..255 to float32 -1..1."""
   return images.astype(jnp.float32) / 127.5 - 1

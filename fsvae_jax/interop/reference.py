@@ -18,6 +18,7 @@ from flax import traverse_util
 from ml_collections import config_flags
 
 from fsvae_jax import checkpoint, models, states
+from fsvae_jax import workdir as workdirs
 from fsvae_jax.models import ann
 
 
@@ -183,7 +184,7 @@ def import_checkpoint(path, config, workdir):
   if (pathlib.Path(workdir) / 'checkpoints').exists():
     raise ValueError(f'{workdir} already holds checkpoints; take another --workdir')
   with (
-    checkpoint.claim(workdir, config.to_dict()),
+    workdirs.claim(pathlib.Path(workdir), config, {}),
     contextlib.closing(checkpoint.Checkpoints(workdir, config.train.keep)) as checkpoints,
   ):
     checkpoints.save(0, states.create(variables, optimizer, config.train.ema_decay))

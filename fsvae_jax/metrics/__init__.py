@@ -9,3 +9,6 @@ METRICS = {
   'spikes': spikes.evaluate,
   'robustness': robustness.evaluate,
 }
+
+# How many generated images a metric needs; others need one.
+LEAST_IMAGES = {'fad': 2, 'inception': inception.SPLITS}

@@ -1,9 +1,16 @@
 """Frechet distance between two sets of feature vectors, as Gaussians (arXiv 1706.08500)."""
 
+import pathlib
+import zipfile
+import zlib
+from collections.abc import Callable
 from typing import NamedTuple
 
 import chex
+import jax
 import numpy as np
+
+from fsvae_jax import distributed, files
 
 
 class Gaussian(NamedTuple):
@@ -13,7 +20,7 @@ class Gaussian(NamedTuple):
   covariance: np.ndarray
 
 
-def gaussian(features_ND):
+def gaussian(features_ND: np.ndarray) -> Gaussian:
   """The Gaussian of features [N, D]; ValueError unless there are at least two, all finite."""
   features_ND = np.asarray(features_ND, np.float64)
   chex.assert_rank(features_ND, 2)
@@ -22,7 +29,7 @@ def gaussian(features_ND):
   return Gaussian(features_ND.mean(0), np.atleast_2d(np.cov(features_ND, rowvar=False)))
 
 
-def distance(a: Gaussian, b: Gaussian):
+def distance(a: Gaussian, b: Gaussian) -> float:
   """|m_a - m_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2)), in squared units of the features.
 
   The last trace is that of (S C_b S)^(1/2), S = C_a^(1/2): symmetric, so that no root of a negative
@@ -36,15 +43,13 @@ def distance(a: Gaussian, b: Gaussian):
   return float(np.sum((a.mean - b.mean) ** 2) + traces - 2 * np.sqrt(products).sum())
 
 
-def save(path, statistics: Gaussian):
+def save(path: pathlib.Path, statistics: Gaussian) -> None:
   """Writes an .npz with `mu` and `sigma`, the names that others use; whole or not at all."""
-  path.parent.mkdir(parents=True, exist_ok=True)
-  partial = path.with_suffix('.partial.npz')
-  np.savez(partial, mu=statistics.mean, sigma=statistics.covariance)
-  partial.replace(path)
+  with files.replacing(path) as partial, partial.open('wb') as file:
+    np.savez(file, mu=statistics.mean, sigma=statistics.covariance)
 
 
-def load(path):
+def load(path: pathlib.Path) -> Gaussian:
   """The Gaussian of an .npz with `mu` and `sigma`.
 
   Raises:
@@ -52,7 +57,28 @@ def load(path):
   """
   if not path.is_file():
     raise FileNotFoundError(f'no statistics at {path}')
-  with np.load(path) as arrays:
-    if not {'mu', 'sigma'} <= set(arrays):
-      raise ValueError(f'{path} has {", ".join(arrays)}; expected mu and sigma')
-    return Gaussian(arrays['mu'].astype(float), arrays['sigma'].astype(float))
+  try:
+    with np.load(path) as arrays:
+      found = {name: np.asarray(arrays[name], float) for name in arrays}
+  except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    raise ValueError(f'{path} cannot be read as statistics: {error}') from error
+  if not {'mu', 'sigma'} <= set(found):
+    raise ValueError(f'{path} has {", ".join(found)}; expected mu and sigma')
+  if found['mu'].ndim != 1 or found['sigma'].shape != 2 * found['mu'].shape:
+    shapes = ', '.join(f'{name} {found[name].shape}' for name in ('mu', 'sigma'))
+    raise ValueError(f'{path} has {shapes}; expected [D] and [D, D]')
+  return Gaussian(found['mu'], found['sigma'])
+
+
+def kept(path: pathlib.Path, compute: Callable[[], np.ndarray]) -> Gaussian:
+  """The Gaussian in `path`; made anew, of the features that `compute()` gives, if it is not there
+  or damaged. Process 0 does it, alone, and the others wait for it."""
+  if jax.process_index() == 0:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with files.locked(path.with_suffix('.lock')):
+      try:
+        load(path)
+      except (ValueError, FileNotFoundError):
+        save(path, gaussian(compute()))
+  distributed.meet()
+  return load(path)

@@ -8,27 +8,34 @@ import hashlib
 import http.client
 import pathlib
 import urllib.request
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
-from fsvae_jax import data
+from fsvae_jax import data, files
 from fsvae_jax.metrics import frechet
+from fsvae_jax.metrics.frechet import Gaussian
 from fsvae_jax.metrics.result import Figure, Result
+from fsvae_jax.trained import Trained
 
 CLEAN_FID = (
   'inception-2015-12-05.pt',
   'https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/',
 )
+SPLITS = 10  # of the generated images, for the spread of the Inception score
 TORCH_FIDELITY = (
   'weights-inception-2015-12-05-6726825d.pth',
   'https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/',
 )
 
 
-def evaluate(trained):
+def evaluate(trained: Trained) -> Result:
   """`fid`, `kid`, `inception_score` of `eval.images` generated images against the test set."""
   if trained.model.sample is None:
     return Result({}, missing='fid, kid, inception_score: this model does not generate')
+  if len(trained.test_images) < 2:
+    return Result({}, missing='fid, kid, inception_score: fewer than 2 test images')
   try:
     import cleanfid  # noqa: F401
     import torch_fidelity  # noqa: F401
@@ -38,8 +45,9 @@ def evaluate(trained):
       missing=f'fid, kid, inception_score: {error}; pip install "fsvae_jax[inception]"',
     )
   named = trained.config.eval.inception
-  folder = pathlib.Path(named).expanduser() if named else cache(trained)
-  figures, missing = {}, []
+  folder = files.expand(named, 'eval.inception') if named else cache(trained)
+  figures: dict[str, Figure] = {}
+  missing = []
   for measure, weights in ((clean_fid, CLEAN_FID), (fidelity, TORCH_FIDELITY)):
     try:
       path = find_weights(folder, *weights)
@@ -50,7 +58,7 @@ def evaluate(trained):
   return Result(figures, missing='; '.join(missing))
 
 
-def find_weights(folder, name, address):
+def find_weights(folder: pathlib.Path, name: str, address: str) -> pathlib.Path:
   """The file in `folder`, downloaded if it is not there.
 
   Raises:
@@ -59,21 +67,19 @@ def find_weights(folder, name, address):
   path = folder / name
   if path.is_file():
     return path
-  folder.mkdir(parents=True, exist_ok=True)
-  partial = path.with_suffix('.partial')
   try:
+    folder.mkdir(parents=True, exist_ok=True)
     with urllib.request.urlopen(address + name, timeout=30) as response:
-      partial.write_bytes(response.read())
-    return partial.rename(path)
+      files.write_bytes(path, response.read())
+    return path
   except (OSError, http.client.HTTPException) as error:
-    partial.unlink(missing_ok=True)
     raise FileNotFoundError(
       f'{name} could not be downloaded ({error}): fetch {address}{name} and put it into {folder}, '
       'or name its folder with --config.eval.inception'
     ) from error
 
 
-def clean_fid(trained, weights):
+def clean_fid(trained: Trained, weights: pathlib.Path) -> dict[str, Figure]:
   """{'fid'} in the way of clean-fid: Pillow's bicubic to 299x299, images not rounded to uint8."""
   import torch
   from cleanfid.inception_torchscript import InceptionV3W
@@ -101,27 +107,27 @@ def clean_fid(trained, weights):
   return {'fid': Figure(values, f'{protocol} ({len(trained.test_images)} images)')}
 
 
-def test_statistics(trained, weights, features):
+def test_statistics(
+  trained: Trained, weights: pathlib.Path, features: Callable[[Any], np.ndarray]
+) -> Gaussian:
   """The test set's Gaussian for these weights, kept in `data.cache_dir`."""
   path = cache(trained) / f'{cache_name(trained, weights)}.npz'
-  if not path.exists():
-    frechet.save(path, frechet.gaussian(features(trained.test_images)))
-  return frechet.load(path)
+  return frechet.kept(path, lambda: features(trained.test_images))
 
 
-def cache(trained):
+def cache(trained: Trained) -> pathlib.Path:
   """The folder of what is kept between evaluations."""
-  return pathlib.Path(trained.config.data.cache_dir).expanduser() / 'inception'
+  return files.expand(trained.config.data.cache_dir, 'data.cache_dir') / 'inception'
 
 
-def cache_name(trained, weights):
+def cache_name(trained: Trained, weights: pathlib.Path) -> str:
   """A name that changes with the test set and with the weights."""
   stat, images = weights.stat(), trained.test_images.name
   recipe = f'{images}|{weights.name}|{stat.st_size}|{stat.st_mtime_ns}'
   return f'{trained.config.data.name}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}'
 
 
-def fidelity(trained, weights):
+def fidelity(trained: Trained, weights: pathlib.Path) -> dict[str, Figure]:
   """{'kid', 'inception_score'}, the standard ones, of torch-fidelity."""
   import torch
   import torch_fidelity
@@ -136,6 +142,7 @@ def fidelity(trained, weights):
       cache_root=str(cache(trained)),
       feature_extractor_weights_path=str(weights),
       isc=True,
+      isc_splits=SPLITS,
       kid=True,
       kid_subset_size=subset,
       cuda=torch.cuda.is_available(),
@@ -148,12 +155,14 @@ def fidelity(trained, weights):
   isc = [s['inception_score_mean'] for s in scores]
   kid = [s['kernel_inception_distance_mean'] for s in scores]
   return {
-    'inception_score': Figure(isc, f'{of}, 10 splits: the standard score, not the published one'),
+    'inception_score': Figure(
+      isc, f'{of}, {SPLITS} splits: the standard score, not the published one'
+    ),
     'kid': Figure(kid, f'{of} against the test set, mean over 100 subsets of {subset}'),
   }
 
 
-def as_torch(images):
+def as_torch(images: Any) -> Any:
   """uint8 images [N, H, W, C] as a PyTorch data set of uint8 tensors [3, H, W]."""
   import torch
 
@@ -161,11 +170,11 @@ def as_torch(images):
   return torch.utils.data.Subset(tensors, range(len(tensors)))
 
 
-def rgb(image_HWC):
+def rgb(image_HWC: np.ndarray) -> np.ndarray:
   """Three channels, grey ones repeated."""
   return np.repeat(image_HWC, 3, axis=-1) if image_HWC.shape[-1] == 1 else image_HWC
 
 
-def to_bytes(images):
+def to_bytes(images: np.ndarray) -> np.ndarray:
   """[-1, 1] to 0..255, not rounded."""
   return (images + 1) * 127.5

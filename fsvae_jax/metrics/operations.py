@@ -17,6 +17,7 @@ Rules of counting:
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -35,7 +36,7 @@ class Synapses(NamedTuple):
   features: int
 
   @property
-  def outputs(self):
+  def outputs(self) -> tuple[int, ...]:
     """Shape of the neurons behind the synapses."""
     if self.kind == 'dense':
       return (self.features,)
@@ -44,14 +45,16 @@ class Synapses(NamedTuple):
     return int(h * scale), int(w * scale), self.features
 
   @property
-  def network(self):
+  def network(self) -> str:
     return self.name.split('/')[0]
 
 
 PATHS = {'reconstruct': ('encoder', 'posterior', 'decoder'), 'generate': ('prior', 'decoder')}
 
 
-def layers(image_size, channels, features, latent_dim, draws):
+def layers(
+  image_size: int, channels: int, features: Sequence[int], latent_dim: int, draws: int
+) -> list[Synapses]:
   """All layers of synapses of the model of these sizes, in the order of computation."""
   made, side, width = [], image_size, channels
   source = ()
@@ -80,7 +83,7 @@ def layers(image_size, channels, features, latent_dim, draws):
   return made
 
 
-def targets(layer, rule='events'):
+def targets(layer: Synapses, rule: str = 'events') -> np.ndarray | float:
   """How many neurons each input neuron reaches: broadcasts to `layer.inputs`."""
   if layer.kind == 'dense':
     return np.float64(layer.features)
@@ -95,7 +98,7 @@ def targets(layer, rule='events'):
   return np.float64(whole * (stride**2 if rule == 'reference' else 1))
 
 
-def fan_outs(layer, rule='events'):
+def fan_outs(layer: Synapses, rule: str = 'events') -> float:
   """Number of synapses of a layer: the sum of `targets` over its inputs."""
   return float(np.broadcast_to(targets(layer, rule), layer.inputs).sum())
 
@@ -117,13 +120,15 @@ class Count(NamedTuple):
   multiply_accumulates: float
   neuron_updates: float  # of the neurons behind the synapses: leak, addition, comparison
 
-  def energy_uj(self, pj):
+  def energy_uj(self, pj: tuple[float, float]) -> float:
     """Energy of the synapses in uJ; pj: of an accumulate and of a multiply-accumulate."""
     accumulate_pj, multiply_pj = pj
     return 1e-6 * (self.accumulates * accumulate_pj + self.multiply_accumulates * multiply_pj)
 
 
-def count(layer, rates, timesteps, rule='events'):
+def count(
+  layer: Synapses, rates: dict[str, np.ndarray], timesteps: int, rule: str = 'events'
+) -> Count:
   """Operations of a layer, given all records' rates (spikes a neuron and step)."""
   reach = targets(layer, rule)
   neurons = 0 if layer.name == 'decoder/pixels' else math.prod(layer.outputs)
@@ -140,7 +145,7 @@ def _input_rates(layer, rates):
   return np.concatenate(sources)
 
 
-def ann_count(layer, rule='events'):
+def ann_count(layer: Synapses, rule: str = 'events') -> float:
   """Multiply-accumulates of the same layer in the ANN VAE, or 0 if it has none.
 
   It has no posterior and prior networks, and two heads, for mean and variance.
@@ -151,7 +156,9 @@ def ann_count(layer, rule='events'):
   return heads * fan_outs(layer, rule)
 
 
-def reference_table(all_layers, rates, timesteps, batch=250):
+def reference_table(
+  all_layers: list[Synapses], rates: dict[str, np.ndarray], timesteps: int, batch: int = 250
+) -> tuple[float, float]:
   """(additions, multiplications) of a batch's reconstruction and prior by the rule 'reference'."""
   additions = multiplications = 0.0
   for layer in all_layers:
@@ -169,13 +176,20 @@ def reference_table(all_layers, rates, timesteps, batch=250):
   return batch * additions, batch * multiplications
 
 
-def break_even(total, pj):
+def break_even(total: dict, pj: tuple[float, float]) -> float:
   """The `sop_rate` at which spikes cost what the ANN does; `total` is of `totals`."""
   most_uj = 1e-6 * pj[0] * total['most_accumulates']  # if every neuron fired at every step
   return (total['ann_energy_uj'] - 1e-6 * pj[1] * total['multiply_accumulates']) / most_uj
 
 
-def path_table(all_layers, path, rates, timesteps, pj, rule='events'):
+def path_table(
+  all_layers: list[Synapses],
+  path: str,
+  rates: dict[str, np.ndarray],
+  timesteps: int,
+  pj: tuple[float, float],
+  rule: str = 'events',
+) -> list[dict]:
   """[row] of the layers on a path: rate, dead channels, operations and energies for one image."""
   rows = []
   for layer in all_layers:
@@ -198,7 +212,7 @@ def path_table(all_layers, path, rates, timesteps, pj, rule='events'):
   return rows
 
 
-def totals(rows):
+def totals(rows: list[dict]) -> dict:
   """Sums of a table's columns, and mean firing rates.
 
   `firing_rate` is the neurons'; `sop_rate` weighs each by its targets: synaptic operations over

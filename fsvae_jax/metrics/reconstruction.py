@@ -1,15 +1,18 @@
 """How well test images are reconstructed: squared error, PSNR, SSIM."""
 
+from typing import Any
+
 import dm_pix
 import numpy as np
 
 from fsvae_jax import data
 from fsvae_jax.metrics.result import Figure, Result
+from fsvae_jax.trained import Trained
 
 WINDOW = 11  # of SSIM, pixels a side
 
 
-def evaluate(trained):
+def evaluate(trained: Trained) -> Result:
   """`reconstruction_mse`, `psnr`, `ssim` of all test images, one latent sample each."""
   images = trained.test_images[:]
   seeds = range(trained.config.eval.seeds)
@@ -27,7 +30,7 @@ def evaluate(trained):
   return Result(figures, missing='ssim: images are smaller than its windows' if small else '')
 
 
-def scores(image_NHWC, again_NHWC, rows=500):
+def scores(image_NHWC: Any, again_NHWC: Any, rows: int = 500) -> np.ndarray:
   """Squared error, PSNR in dB and SSIM, [N, 3], of images in [-1, 1]."""
   parts = []
   for i in range(0, len(image_NHWC), rows):

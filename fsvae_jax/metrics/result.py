@@ -11,7 +11,7 @@ class Figure(NamedTuple):
   values: list
   protocol: str
 
-  def summary(self):
+  def summary(self) -> dict:
     """{'mean', 'std', 'seeds', 'protocol'}; the standard deviation of one value is None."""
     std = float(np.std(self.values, ddof=1)) if len(self.values) > 1 else None
     return {

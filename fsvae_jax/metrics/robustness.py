@@ -9,25 +9,28 @@ import numpy as np
 from fsvae_jax import data
 from fsvae_jax.metrics.result import Figure, Result
 from fsvae_jax.metrics.spikes import probe_count
+from fsvae_jax.trained import Trained
 
 
-def dropout(z_NTD, rate, rng):
+def dropout(z_NTD: np.ndarray, rate: float, rng: np.random.Generator) -> np.ndarray:
   """Every spike is lost with probability `rate`."""
   return z_NTD * (rng.random(z_NTD.shape) >= rate)
 
 
-def flip(z_NTD, rate, rng):
+def flip(z_NTD: np.ndarray, rate: float, rng: np.random.Generator) -> np.ndarray:
   """Every entry, spike or none, is turned into the other with probability `rate`."""
   return np.where(rng.random(z_NTD.shape) < rate, 1 - z_NTD, z_NTD)
 
 
-def shuffle(z_NTD, rng):
+def shuffle(z_NTD: np.ndarray, rng: np.random.Generator) -> np.ndarray:
   """The steps of every image in random order; all channels of a step stay together."""
   order_NT = rng.permuted(np.tile(np.arange(z_NTD.shape[1]), (len(z_NTD), 1)), axis=1)
   return np.take_along_axis(z_NTD, order_NT[..., None], axis=1)
 
 
-def interpolate(a_TD, b_TD, count, rng):
+def interpolate(
+  a_TD: np.ndarray, b_TD: np.ndarray, count: int, rng: np.random.Generator
+) -> np.ndarray:
   """[count, T, D] from a to b: entry by entry, b's once the share of the way passes a threshold.
 
   Thresholds are uniform and the same all the way, so that rates change linearly and every entry
@@ -41,7 +44,7 @@ DROPOUTS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5)
 FLIPS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2)
 
 
-def evaluate(trained):
+def evaluate(trained: Trained) -> Result:
   """Reconstruction errors under perturbation: curves, and the most telling points as figures."""
   if trained.model.record is None:
     return Result({}, missing='robustness is of spikes; this model has none')
@@ -64,7 +67,7 @@ def evaluate(trained):
   return Result(figures, {'curves': mean})
 
 
-def curves(trained, images, seed):
+def curves(trained: Trained, images: np.ndarray, seed: int) -> dict:
   """{perturbation: {level: reconstruction error}}."""
   rng = np.random.default_rng((trained.config.seed, seed))
   z_NTD = trained.encode(images, seed)
@@ -81,6 +84,6 @@ def curves(trained, images, seed):
   }
 
 
-def early_stops(timesteps):
+def early_stops(timesteps: int) -> list[int]:
   """Numbers of steps after which to look: eight at most, half and all of them among them."""
   return sorted({max(1, round(timesteps * i / 8)) for i in range(1, 9)})

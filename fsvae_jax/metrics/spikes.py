@@ -6,11 +6,12 @@ import numpy as np
 from fsvae_jax import data
 from fsvae_jax.metrics import operations
 from fsvae_jax.metrics.result import Figure, Result
+from fsvae_jax.trained import Trained
 
 COST = 'µJ an image, synapses only, 45 nm figures'
 
 
-def evaluate(trained):
+def evaluate(trained: Trained) -> Result:
   """Firing rates, energies and their tables; of an ANN its energy alone."""
   c, pj = trained.config.model, (trained.config.eval.ac_pj, trained.config.eval.mac_pj)
   if trained.model.record is None:
@@ -33,7 +34,7 @@ def evaluate(trained):
     'latent_rates': pooled['reconstruct']['latent/z'].tolist(),
     'pj': {'accumulate': pj[0], 'multiply_accumulate': pj[1]},
   }
-  figures = {}
+  figures: dict[str, Figure] = {}
   for path, images in (('reconstruct', 'test'), ('generate', 'generated')):
     of = f'spikes of {probe_count(trained)} {images} images'
     sums = [operations.totals(table(path, of_seed)) for of_seed in rates]
@@ -65,14 +66,14 @@ def _ann_figures(c, pj):
   return figures
 
 
-def probe_count(trained):
+def probe_count(trained: Trained) -> int:
   """How many images are probed: at most `eval.probe`, and such that no batch is filled up."""
-  size, devices = trained.config.test.batch_size, jax.device_count()
+  size, devices = trained.batch_size, jax.device_count()
   count = min(trained.config.eval.probe, len(trained.test_images))
   return count // size * size or count // devices * devices or count
 
 
-def firing_rates(trained):
+def firing_rates(trained: Trained) -> list[dict]:
   """[{'reconstruct' | 'generate': {record: spikes a neuron and step}}], one of each seed."""
   model, count = trained.model, probe_count(trained)
 

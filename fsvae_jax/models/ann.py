@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from fsvae_jax import fields
 from fsvae_jax.models import losses, networks
 from fsvae_jax.models.interface import Model
 from fsvae_jax.spiking import conv, layout, linear
@@ -32,6 +33,7 @@ class ANNConfig:
   kl_weight: float = 1 / 240  # the published runs': one over the number of batches of an epoch
 
   def __post_init__(self):
+    fields.check('model', vars(self))
     object.__setattr__(self, 'features', tuple(self.features))
     if self.image_size % 2 ** len(self.features):
       raise ValueError(

@@ -15,6 +15,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from fsvae_jax import fields
 from fsvae_jax.models import latents, losses, networks
 from fsvae_jax.models.interface import Model
 from fsvae_jax.spiking import chunks, layout, neurons, surrogate
@@ -43,20 +44,8 @@ class FSVAEConfig:
   remat: bool = False
 
   def __post_init__(self):
+    fields.check('model', vars(self))
     object.__setattr__(self, 'features', tuple(self.features))
-    for field in ('image_size', 'timesteps', 'latent_dim', 'draws'):
-      if getattr(self, field) < 1:
-        raise ValueError(f'model.{field} is {getattr(self, field)}; it must be at least 1')
-    if self.channels not in (1, 3):
-      raise ValueError(f'model.channels is {self.channels}; known: 1 (grey), 3 (colour)')
-    if len(self.scheduled_sampling) != 2 or not all(0 <= r <= 1 for r in self.scheduled_sampling):
-      raise ValueError(
-        f'model.scheduled_sampling is {self.scheduled_sampling}; it takes two rates in [0, 1]'
-      )
-    if not self.features or min(self.features) < 1:
-      raise ValueError(
-        f'model.features is {self.features}; it needs one width >= 1 for each convolution'
-      )
     stride = 2 ** len(self.features)
     if self.image_size % stride:
       raise ValueError(

@@ -1,16 +1,18 @@
 """Charts, as SVG files in bytes."""
 
 import io
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
 BLUE, ORANGE, GREY = '#2563a8', '#d97a1c', '#9aa0a6'
-STYLE = {'font.size': 9, 'axes.spines.top': False, 'axes.spines.right': False}
+STYLE: Any = {'font.size': 9, 'axes.spines.top': False, 'axes.spines.right': False}
 
 
-def chart(draw, height=2.6, panels=1):
+def chart(draw: Callable, height: float = 2.6, panels: int = 1) -> bytes:
   """What `draw(*axes)` draws on so many axes, one below the other."""
   with mpl.rc_context(STYLE):
     figure = Figure(figsize=(4.8, height), layout='constrained')
@@ -20,7 +22,7 @@ def chart(draw, height=2.6, panels=1):
   return out.getvalue()
 
 
-def training(metrics, name, label):
+def training(metrics: list[dict], name: str, label: str) -> bytes | None:
   """A scalar of training and tests over the steps; None if metrics.jsonl has none of that name."""
   rows = {part: [(r['step'], r[key]) for r in metrics if key in r] for part, key in _parts(name)}
   if not rows['training']:
@@ -40,7 +42,7 @@ def _parts(name):
   return ('training', f'train/{name}'), ('test', f'test/{name}')
 
 
-def rasters(spikes, most=96):
+def rasters(spikes: dict[str, np.ndarray], most: int = 96) -> bytes:
   """Spikes {layer: [T, neurons]}, one strip a layer: time runs down, neurons to the right."""
 
   def draw(*axes):
@@ -53,7 +55,7 @@ def rasters(spikes, most=96):
   return chart(draw, height=0.45 * len(spikes) + 0.2, panels=len(spikes))
 
 
-def raster(spikes_TN, xlabel):
+def raster(spikes_TN: np.ndarray, xlabel: str) -> bytes:
   """Spikes [T, neurons] with their axes."""
 
   def draw(axis):
@@ -63,7 +65,7 @@ def raster(spikes_TN, xlabel):
   return chart(draw)
 
 
-def bars(rows, columns, unit):
+def bars(rows: list[dict], columns: dict[str, tuple[str, str]], unit: str) -> bytes:
   """Bars of a table's layers; columns: {label: (column's name, color)}, first layer on top."""
 
   def draw(axis):
@@ -79,7 +81,7 @@ def bars(rows, columns, unit):
   return chart(draw, height=0.26 * len(rows) + 0.9)
 
 
-def sorted_rates(rates):
+def sorted_rates(rates: Sequence[float]) -> bytes:
   """Firing rates in rising order."""
 
   def draw(axis):
@@ -89,7 +91,7 @@ def sorted_rates(rates):
   return chart(draw)
 
 
-def robustness(points, label, levels):
+def robustness(points: list, label: str, levels: dict[str, float]) -> bytes:
   """Errors [(x, error)], with horizontal lines of other errors {label: error}."""
 
   def draw(axis):

@@ -4,14 +4,25 @@ import base64
 import html
 import importlib.resources
 import json
+import pathlib
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
+from fsvae_jax import files
 from fsvae_jax.report import charts
 from fsvae_jax.report.names import CAPTIONS, LABELS, PUBLISHED, PUBLISHED_NAMES
 
 
-def write(workdir, results, config, metrics, pictures, rasters):
+def write(
+  workdir: pathlib.Path,
+  results: dict,
+  config: dict,
+  metrics: list[dict],
+  pictures: dict[str, bytes],
+  rasters: dict[str, np.ndarray],
+) -> None:
   """Writes `<workdir>/report.html`.
 
   Args:
@@ -33,19 +44,17 @@ def write(workdir, results, config, metrics, pictures, rasters):
   if details.get('robustness'):
     parts.append(robustness_section(details['robustness']['curves']))
   parts.append(run_section(run, results, config, metrics))
-  style = importlib.resources.files(__package__).joinpath('style.css').read_text()
+  style = importlib.resources.files(__package__).joinpath('style.css').read_text('utf-8')
   title = f'{run["model"]} on {run["data"]}'
   page = (
     '<!doctype html><html lang="en"><head><meta charset="utf-8">'
     '<meta name="viewport" content="width=device-width, initial-scale=1">'
     f'<title>{escape(title)}</title><style>{style}</style></head><body>{"".join(parts)}</body></html>'
   )
-  partial = workdir / 'report.partial'
-  partial.write_text(page)
-  partial.replace(workdir / 'report.html')
+  files.write_text(workdir / 'report.html', page)
 
 
-def heading(run, results):
+def heading(run: dict, results: dict) -> str:
   """What this is."""
   missing = ''.join(
     f'<p class="quiet">Not computed: {escape(text)}.</p>'
@@ -59,7 +68,7 @@ def heading(run, results):
   )
 
 
-def cards(results):
+def cards(results: dict) -> str:
   """The chief figures."""
   chosen = ('reconstruction_mse', 'fad', 'fid', 'firing_rate', 'energy_uj_reconstruct')
   items = [
@@ -70,7 +79,7 @@ def cards(results):
   return f'<div class="cards">{"".join(items)}</div>'
 
 
-def figures_table(results):
+def figures_table(results: dict) -> str:
   """All figures, the ANN VAE's and the published ones beside them."""
   run = results['run']
   paper = {
@@ -105,7 +114,7 @@ def figures_table(results):
   return f'<h2>Figures</h2>{shown}{note}'
 
 
-def pictures_section(pictures):
+def pictures_section(pictures: dict[str, bytes]) -> str:
   """The grids."""
   first, *others = (
     picture(data, 'png', CAPTIONS[name], pixels=True) for name, data in pictures.items()
@@ -113,7 +122,7 @@ def pictures_section(pictures):
   return f'<h2>Images</h2>{first}<div class="charts">{"".join(others)}</div>'
 
 
-def training_section(metrics, config):
+def training_section(metrics: list[dict], config: dict) -> str:
   """Curves of metrics.jsonl."""
   distance = config['model'].get('distance', 'KL divergence')
   drawn = {
@@ -129,7 +138,7 @@ def training_section(metrics, config):
   return f'<h2>Training</h2><div class="charts">{"".join(shown) or none}</div>'
 
 
-def spikes_section(rasters):
+def spikes_section(rasters: dict[str, np.ndarray]) -> str:
   """One image's way through the layers."""
   order = [name for name in rasters if name.startswith(('encoder/', 'posterior/'))]
   order += ['latent/z', 'decoder/dense']
@@ -142,7 +151,7 @@ def spikes_section(rasters):
   return f'<h2>Spikes</h2><div class="charts">{shown}</div>'
 
 
-def energy_section(spikes):
+def energy_section(spikes: dict) -> str:
   """Firing rates, operations and energy of every layer."""
   fired = [row for row in spikes['layers']['reconstruct'] if 'firing_rate' in row]
   rates = charts.bars(fired, {'': ('firing_rate', charts.BLUE)}, 'spikes a neuron and step')
@@ -162,7 +171,7 @@ def energy_section(spikes):
   )
 
 
-def operations_table(rows, total):
+def operations_table(rows: list, total: dict) -> str:
   """The layers of one path, and their sum."""
   header = ('layer', 'rate', 'dead', 'accumulates', 'MACs', 'µJ', 'ANN MACs', 'ANN µJ')
   names = 'accumulates multiply_accumulates energy_uj ann_multiply_accumulates ann_energy_uj'
@@ -179,7 +188,7 @@ def operations_table(rows, total):
   return table(header, body, last='sum')
 
 
-def energy_note(spikes):
+def energy_note(spikes: dict) -> str:
   """How it was counted, and what other rules would give."""
   nominal, events = spikes['totals_nominal'], spikes['totals']
   rule, pj = spikes['reference_table'], spikes['pj']
@@ -199,7 +208,7 @@ def energy_note(spikes):
   )
 
 
-def robustness_section(curves):
+def robustness_section(curves: dict) -> str:
   """Error against perturbation, and against the number of steps."""
   titles = {
     'dropout': 'share of latent spikes lost',
@@ -221,7 +230,7 @@ def robustness_section(curves):
   return f'<h2>Robustness</h2><div class="charts">{shown}</div>'
 
 
-def run_section(run, results, config, metrics):
+def run_section(run: dict, results: dict, config: dict, metrics: list[dict]) -> str:
   """Cost, versions and configuration."""
   speed = [row['images_per_s'] for row in metrics if 'images_per_s' in row]
   rows = [('evaluated on', f'{run["devices"]}, {run["host"]}')]
@@ -243,7 +252,7 @@ def run_section(run, results, config, metrics):
   )
 
 
-def training_seconds(metrics, batch_size):
+def training_seconds(metrics: list[dict], batch_size: int) -> float:
   """Seconds that the training steps took, by the speeds in the log."""
   seconds, before = 0.0, 0
   for row in metrics:
@@ -253,7 +262,7 @@ def training_seconds(metrics, batch_size):
   return seconds
 
 
-def table(header, rows, last=''):
+def table(header: Sequence[str], rows: list, last: str = '') -> str:
   """An HTML table that scrolls sideways by itself. A cell is text, or (text, note under it); `last`
   is the class of the last row."""
   head = ''.join(f'<th>{escape(cell)}</th>' for cell in header)
@@ -266,14 +275,14 @@ def table(header, rows, last=''):
   )
 
 
-def noted(cell):
+def noted(cell: Any) -> str:
   """A cell's text, with its note."""
   if isinstance(cell, tuple):
     return f'{escape(cell[0])}<small>{escape(cell[1])}</small>'
   return escape(cell)
 
 
-def number(value, digits=3):
+def number(value: float | None, digits: int = 3) -> str:
   """A number for people; '' for None."""
   if value is None:
     return ''
@@ -284,12 +293,12 @@ def number(value, digits=3):
   return f'{value:.{digits}g}' if value == 0 or abs(value) >= 1e-4 else f'{value:.1g}'
 
 
-def escape(value):
+def escape(value: Any) -> str:
   """Text for HTML."""
   return html.escape(str(value))
 
 
-def picture(data, kind, caption, pixels=False):
+def picture(data: bytes, kind: str, caption: str, pixels: bool = False) -> str:
   """A figure with its bytes inside; `kind` is png or svg+xml."""
   source = f'data:image/{kind};base64,{base64.b64encode(data).decode()}'
   style = ' class="pixels"' if pixels else ''

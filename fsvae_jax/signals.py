@@ -1,0 +1,58 @@
+"""What a run does when it is told to stop: Ctrl-C, SIGTERM of a scheduler, SIGHUP of a terminal."""
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+
+# Exit code of a run that was stopped before its end (sysexits.h: "temporary failure; user is
+# invited to retry"): to a scheduler it is not done, and the same command goes on.
+STOPPED = 75
+
+
+class Stopped(KeyboardInterrupt):
+  """The run was told to stop, and did; the same command goes on."""
+
+
+@contextlib.contextmanager
+def raised() -> Iterator[None]:
+  """In this context, a signal raises `Stopped`."""
+
+  def stop(number, _):
+    raise Stopped(f'by {signal.Signals(number).name}')
+
+  with _handled(stop):
+    yield
+
+
+@contextlib.contextmanager
+def noted() -> Iterator[threading.Event]:
+  """An event that a signal sets; a second Ctrl-C acts as it did before.
+
+  A second SIGTERM does not: launchers repeat it.
+  """
+  stop = threading.Event()
+  before = signal.getsignal(signal.SIGINT)
+
+  def note(*_):
+    stop.set()
+    signal.signal(signal.SIGINT, before)
+
+  with _handled(note):
+    yield stop
+
+
+@contextlib.contextmanager
+def _handled(handler):
+  if threading.current_thread() is not threading.main_thread():
+    yield  # only the main thread may, and hears of signals
+    return
+  numbers = [signal.SIGINT, signal.SIGTERM]
+  if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # what nohup asks for
+    numbers.append(signal.SIGHUP)
+  before = {number: signal.signal(number, handler) for number in numbers}
+  try:
+    yield
+  finally:
+    for number, old in before.items():
+      signal.signal(number, signal.SIG_DFL if old is None else old)  # None: one of C

@@ -1,0 +1,185 @@
+"""The folder of a run: what it is the run of, and that no other run writes there."""
+
+import contextlib
+import os
+import pathlib
+import platform
+import time
+from collections.abc import Iterator, Sequence
+
+import jax
+import numpy as np
+from absl import logging
+from jax.experimental import multihost_utils
+from ml_collections import ConfigDict
+
+from fsvae_jax import fields, files
+
+PATTERNS = '*?[]'  # Orbax reads a folder's name as a pattern
+
+
+def check(workdir: str | pathlib.Path) -> pathlib.Path:
+  """The path of a run's folder.
+
+  Raises:
+    ValueError: for one that checkpoints could not be read from again, or that is no folder.
+  """
+  path = files.expand(workdir, '--workdir')
+  if set(PATTERNS) & set(str(path.absolute())):
+    raise ValueError(
+      f'--workdir is {path.absolute()}: checkpoints in a folder with one of {" ".join(PATTERNS)} '
+      'in its name could not be read again; take another name'
+    )
+  if path.exists() and not path.is_dir():
+    raise ValueError(f'--workdir is {path}, which is a file; name a folder')
+  return path
+
+
+def record(workdir: pathlib.Path) -> dict:
+  """The configuration in `<workdir>/config.json`; {} if there is none.
+
+  Raises:
+    ValueError: if the file is damaged.
+  """
+  try:
+    return _tuples(files.read_json(workdir / 'config.json'))
+  except ValueError as error:
+    raise ValueError(
+      f'{error}; the command that trained writes it anew: give it again, as it was'
+    ) from error
+
+
+def _tuples(value):
+  """JSON has lists where configurations have tuples."""
+  if isinstance(value, dict):
+    return {name: _tuples(v) for name, v in value.items()}
+  return tuple(value) if isinstance(value, list) else value
+
+
+def differences(recorded: dict, config: dict) -> dict:
+  """{field: (recorded value, value in `config`)} of the fields that both have and that differ."""
+  old, new = fields.flatten(recorded), fields.flatten(_tuples(config))
+  return {
+    name: (old[name], value) for name, value in new.items() if name in old and old[name] != value
+  }
+
+
+def has_checkpoints(workdir: pathlib.Path) -> bool:
+  """Whether there is anything to go on from."""
+  return any((workdir / 'checkpoints').glob('[0-9]*'))
+
+
+def check_same(workdir: pathlib.Path, config: dict, sections: Sequence[str] = ()) -> dict:
+  """Checks that the run in `workdir`, if it has checkpoints, can go on with `config`.
+
+  A damaged config.json cannot say, which is warned of.
+
+  Args:
+    sections: whose fields matter; default: all.
+
+  Returns:
+    The fields that differ and may, as `differences` has them.
+
+  Raises:
+    ValueError: naming the fields that differ and must not.
+  """
+  if not has_checkpoints(workdir):
+    return {}
+  differing = differences(_record_or_nothing(workdir), config)
+  refused = {
+    name: pair
+    for name, pair in differing.items()
+    if not fields.may_change(name) and (not sections or name.split('.')[0] in sections)
+  }
+  if refused:
+    lines = '\n  '.join(f'{name}: {old} there, {new} now' for name, (old, new) in refused.items())
+    raise ValueError(
+      f'{workdir} holds a run of another configuration; take another --workdir, or these fields '
+      f'as they were:\n  {lines}'
+    )
+  return {name: pair for name, pair in differing.items() if name not in refused}
+
+
+def _record_or_nothing(workdir):
+  try:
+    return record(workdir)
+  except ValueError as error:
+    logging.warning('%s', error)
+    return {}
+
+
+def check_images(workdir: pathlib.Path, config: ConfigDict, images: dict) -> None:
+  """Checks that a run's images are those it began with, wherever they lie now.
+
+  Args:
+    config: the run's configuration.
+    images: {split: what `data.identity` says of it}; any of the splits.
+
+  Raises:
+    ValueError: naming the split, and where the images were and are.
+  """
+  if not has_checkpoints(workdir):
+    return
+  before = _record_or_nothing(workdir).get('data', {}).get('path', config.data.path)
+  try:
+    known = files.read_json(workdir / 'data.json')
+  except ValueError as error:
+    logging.warning('%s; it is written anew', error)
+    known = {}
+  for split, identity in images.items():
+    same = known[split] == identity if split in known else before == config.data.path
+    if not same:
+      raise ValueError(
+        f'the {split} images are not those of the run in {workdir}: {known.get(split, "unknown")} '
+        f'there, {identity} now (data.path: {before!r} there, {config.data.path!r} now); take '
+        'another --workdir, or give the images as they were'
+      )
+
+
+@contextlib.contextmanager
+def claim(workdir: pathlib.Path, config: ConfigDict, images: dict) -> Iterator[None]:
+  """Holds `workdir` for this run and records what it is of; all its processes call it.
+
+  Leaves config.json, and data.json with the identities of `images`, as `check_images` has them.
+
+  Raises:
+    ValueError: if another run holds the folder, or if the processes of this one do not see the
+      same; nothing is changed then.
+  """
+  with contextlib.ExitStack() as stack:
+    if jax.process_index() == 0:
+      workdir.mkdir(parents=True, exist_ok=True)
+      stack.enter_context(_alone(workdir))
+      files.write_text(workdir / 'config.json', files.to_json(config.to_dict(), 2) + '\n')
+      files.write_text(workdir / 'data.json', files.to_json(images, 1) + '\n')
+    if jax.process_count() > 1:
+      _check_shared(workdir / '.process')
+    yield
+
+
+@contextlib.contextmanager
+def _alone(workdir):
+  holder = workdir / '.process'
+  with contextlib.ExitStack() as stack:
+    try:
+      stack.enter_context(files.locked(workdir / '.lock', wait=False))
+    except BlockingIOError:
+      who = holder.read_text() if holder.exists() else '?'
+      raise ValueError(
+        f'{workdir} is in use by process {who}: wait for it, or take another --workdir'
+      ) from None
+    files.write_text(holder, f'{os.getpid()} of {platform.node()}')
+    yield
+
+
+def _check_shared(holder, patience=10):
+  """That this process reads what process 0 has written in the folder; it may take seconds."""
+  pid = multihost_utils.broadcast_one_to_all(np.int32(os.getpid())).item()
+  deadline = time.monotonic() + patience
+  while not (holder.exists() and holder.read_text().startswith(f'{pid} of ')):
+    if time.monotonic() > deadline:
+      raise ValueError(
+        f'{holder.parent} is not the folder that process 0 sees there: --workdir must be on '
+        'storage that all processes share'
+      )
+    time.sleep(0.2)

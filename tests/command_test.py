@@ -1,0 +1,139 @@
+"""The program as people start it: on any number of devices, told to stop, with nobody listening."""
+
+import json
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+SMALL = """--config.model.image_size=8 --config.model.features=(4,8) --config.model.timesteps=3
+--config.model.latent_dim=6 --config.model.draws=3 --config.train.steps=4
+--config.train.test_every=2 --config.train.checkpoint_every=2 --config.eval.images=16
+--config.eval.probe=16 --config.eval.seeds=1 --config.eval.fad_epochs=1""".split()
+BRIEFLY = ["--config.eval.metrics=('reconstruction',)"]
+QUICK = {'JAX_DISABLE_MOST_OPTIMIZATIONS': '1', 'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0'}
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+  return tmp_path_factory.mktemp('runs')
+
+
+def start(folder, *arguments, devices=1, stdout=subprocess.PIPE, **environment):
+  """The program as a process; what it caches is in `folder`."""
+  flags = f'--xla_force_host_platform_device_count={devices}'
+  cache = f'--config.data.cache_dir={folder}/cache'
+  return subprocess.Popen(
+    [sys.executable, '-u', '-m', 'fsvae_jax.main', *arguments, cache],
+    cwd=ROOT,
+    env=os.environ | QUICK | {'XLA_FLAGS': flags} | environment,
+    stdout=stdout,
+    stderr=subprocess.STDOUT if stdout == subprocess.PIPE else subprocess.PIPE,
+    text=True,
+    errors='replace',
+  )
+
+
+def told(process, line, number):
+  """Sends a signal at the first line that holds `line`; the exit code, and what was printed."""
+  printed = ''
+  for text in process.stdout:
+    printed += text
+    if line in text:
+      process.send_signal(number)
+      break
+  rest, _ = process.communicate(timeout=300)
+  return process.returncode, printed + rest
+
+
+@pytest.fixture(scope='module')
+def run(folder):
+  """The workdir of digits, trained and evaluated on eight devices."""
+  process = start(folder, '--config=configs/digits.py', *SMALL, f'--workdir={folder}/8', devices=8)
+  printed, _ = process.communicate(timeout=600)
+  assert process.returncode == 0, printed
+  return folder / '8'
+
+
+def assert_as(run, other):
+  """That a run has a report, and reconstructs as well as another."""
+  ours, theirs = (json.loads((path / 'eval.json').read_text()) for path in (run, other))
+  error = 'reconstruction_mse'
+  assert ours[error]['mean'] == pytest.approx(theirs[error]['mean'], rel=1e-4)
+  assert (run / 'report.html').exists()
+
+
+@pytest.mark.parametrize('devices', [2, 4])
+def test_any_number_of_devices_trains_alike(folder, run, devices):
+  arguments = '--config=configs/digits.py', *SMALL, *BRIEFLY, f'--workdir={folder}/{devices}'
+  printed, _ = (process := start(folder, *arguments, devices=devices)).communicate(timeout=600)
+  assert process.returncode == 0 and 'devices share' not in printed, printed
+  assert_as(folder / str(devices), run)
+
+
+def test_a_reader_that_goes_away_does_not_end_a_training(folder, run):
+  """On one device, too, as the test above has it."""
+  read, write = os.pipe()
+  arguments = '--config=configs/digits.py', *SMALL, *BRIEFLY, f'--workdir={folder}/1'
+  process = start(folder, *arguments, stdout=write)
+  os.close(write)
+  os.read(read, 10)
+  os.close(read)
+  assert_silent_success(process)
+  assert (folder / '1' / 'checkpoints' / '4').is_dir()
+  assert_as(folder / '1', run)
+
+
+def test_a_full_disk_does_not_end_an_evaluation(folder, run):
+  with open('/dev/full', 'w') as full:
+    assert_silent_success(start(folder, '--mode=eval', f'--workdir={run}', *BRIEFLY, stdout=full))
+
+
+def assert_silent_success(process):
+  _, complained = process.communicate(timeout=300)
+  assert process.returncode == 0, complained
+  assert 'Traceback' not in complained and 'Exception ignored' not in complained
+
+
+def test_two_processes_evaluate_as_one(folder, run):
+  before = json.loads((run / 'eval.json').read_text())
+  with socket.socket() as free:
+    free.bind(('localhost', 0))
+    together = f'--coordinator=localhost:{free.getsockname()[1]}', '--processes=2'
+  arguments = '--mode=eval', f'--workdir={run}', '--config.eval.fad_epochs=2', *together
+  group = [start(folder, *arguments, f'--process={i}', devices=2) for i in (0, 1)]
+  printed = [process.communicate(timeout=600)[0] for process in group]
+  assert [process.returncode for process in group] == [0, 0], printed
+  after = json.loads((run / 'eval.json').read_text())
+  assert printed[1].count('reconstruction_mse') == 0  # process 0 says it
+  for name in ('reconstruction_mse', 'firing_rate', 'mse_dropout_10'):
+    assert after[name]['mean'] == pytest.approx(before[name]['mean'], rel=1e-4)
+  assert after['fad']['mean'] > 0 and '2 epochs' in after['fad']['protocol']
+
+
+def test_a_signal_during_evaluation_ends_as_one_during_training(folder, run):
+  arguments = '--mode=eval', f'--workdir={run}', "--config.eval.metrics=('fad',)"
+  process = start(folder, *arguments, '--config.eval.fad_epochs=3000')  # minutes of training
+  code, printed = told(process, 'training the autoencoder', signal.SIGTERM)
+  assert code == 75 and 'the same command goes on' in printed and 'Traceback' not in printed
+
+
+def test_sighup_saves(folder, run):
+  arguments = '--config=digits', *SMALL, '--config.train.steps=100000', f'--workdir={folder}/hup'
+  process = start(folder, *arguments, '--config.train.log_every=1')
+  code, printed = told(process, 'step 3/', signal.SIGHUP)
+  steps = sorted(int(path.name) for path in (folder / 'hup' / 'checkpoints').glob('[0-9]*'))
+  assert code == 75 and f'stopped at step {steps[-1]} of 100000' in printed
+
+
+def test_without_a_locale_everything_is_written(folder, run):
+  locale = {'LC_ALL': 'C', 'PYTHONUTF8': '0', 'PYTHONCOERCECLOCALE': '0', 'PYTHONIOENCODING': ''}
+  process = start(folder, '--mode=eval', f'--workdir={run}', **locale)
+  printed, _ = process.communicate(timeout=300)
+  assert process.returncode == 0, printed
+  assert 'µJ' in (run / 'report.html').read_text('utf-8')

@@ -1,0 +1,124 @@
+"""A run's folder: which names it may have, and what it refuses to be mixed with."""
+
+import json
+
+import numpy as np
+import pytest
+
+from fsvae_jax import data, fields, workdir
+from fsvae_jax.configs import default, digits
+
+
+@pytest.fixture
+def run(tmp_path):
+  """A workdir with a configuration and something to go on from."""
+  config = digits.get_config()
+  config.data.path = '/data/a'
+  folder = tmp_path / 'run'
+  (folder / 'checkpoints' / '6').mkdir(parents=True)
+  (folder / 'config.json').write_text(json.dumps(config.to_dict()))
+  (folder / 'data.json').write_text(json.dumps({'train': IMAGES, 'test': IMAGES}))
+  return config, folder
+
+
+IMAGES = {'count': 3, 'shape': [8, 8, 1], 'digest': 'a'}
+OTHERS = {'count': 3, 'shape': [8, 8, 1], 'digest': 'b'}
+
+
+@pytest.mark.parametrize('name', ['lr[1e-3]', 'a*', 'what?', 'x]', '[ab]/run'])
+def test_a_folder_that_could_not_be_read_again_is_refused(tmp_path, name):
+  with pytest.raises(ValueError, match='could not be read again; take another name'):
+    workdir.check(tmp_path / name)
+  assert not list(tmp_path.iterdir())
+
+
+def test_so_is_one_inside_such_a_folder(tmp_path, monkeypatch):
+  (tmp_path / 'a[1]').mkdir()
+  monkeypatch.chdir(tmp_path / 'a[1]')
+  with pytest.raises(ValueError, match='could not be read again'):
+    workdir.check('runs/x')
+
+
+def test_a_file_is_no_folder(tmp_path):
+  (tmp_path / 'run').write_text('')
+  with pytest.raises(ValueError, match='is a file; name a folder'):
+    workdir.check(tmp_path / 'run')
+
+
+def test_the_same_configuration_goes_on(run):
+  config, folder = run
+  assert workdir.check_same(folder, config.to_dict()) == {}
+
+
+OTHER = {
+  int: lambda x: x + 1,
+  float: lambda x: x + 0.5,
+  str: lambda x: x + 'x',
+  bool: lambda x: not x,
+}
+
+
+@pytest.mark.parametrize('name', fields.flatten(default.get_config()))
+def test_every_field_may_change_and_is_told_or_is_refused_by_name(run, name):
+  config, folder = run
+  section, _, field = name.rpartition('.')
+  part = config[section] if section else config
+  old = part[field]
+  part[field] = OTHER[type(old)](old) if type(old) in OTHER else (*old, *old)
+  if fields.may_change(name):
+    assert workdir.check_same(folder, config.to_dict()) == {name: (old, part[field])}
+  else:
+    with pytest.raises(ValueError, match=f'(?s)another configuration.*{name}: .* there, .* now'):
+      workdir.check_same(folder, config.to_dict())
+
+
+@pytest.mark.parametrize(
+  'name',
+  ['seed', 'data.name', 'data.crop', 'data.flip', 'data.validation', 'model.v_th', 'model.dtype']
+  + ['train.batch_size', 'train.schedule', 'train.warmup_steps', 'train.ema_decay'],
+)
+def test_what_makes_the_numbers_may_not_change(name):
+  assert not fields.may_change(name)
+
+
+def test_other_images_are_refused_wherever_the_same_ones_may_lie(run):
+  config, folder = run
+  config.data.path = '/data/b'
+  workdir.check_images(folder, config, {'train': IMAGES, 'test': IMAGES})  # they were moved
+  with pytest.raises(
+    ValueError, match="(?s)test images are not those .*'/data/a' there, '/data/b'"
+  ):
+    workdir.check_images(folder, config, {'train': IMAGES, 'test': OTHERS})
+  (folder / 'data.json').unlink()  # as runs of version 0.1 are
+  with pytest.raises(ValueError, match='train images are not those .* unknown there'):
+    workdir.check_images(folder, config, {'train': IMAGES})
+
+
+def test_where_nothing_was_trained_anything_may_begin(run):
+  config, folder = run
+  (folder / 'checkpoints' / '6').rmdir()
+  config.seed = 7
+  assert workdir.check_same(folder, config.to_dict()) == {}
+  workdir.check_images(folder, config, {'train': OTHERS})
+
+
+@pytest.mark.parametrize('content', [b'', b'\0' * 99, b'{"seed": 0'])
+def test_a_damaged_record_is_told_and_written_anew(run, caplog, content):
+  config, folder = run
+  (folder / 'config.json').write_bytes(content)
+  (folder / 'data.json').write_bytes(content)
+  with pytest.raises(ValueError, match='config.json is damaged .*give it again'):
+    workdir.record(folder)
+  assert workdir.check_same(folder, config.to_dict()) == {}
+  workdir.check_images(folder, config, {'train': IMAGES})
+  assert 'config.json is damaged' in caplog.text and 'data.json is damaged' in caplog.text
+  with workdir.claim(folder, config, {'train': IMAGES}):
+    assert workdir.record(folder) == config.to_dict()
+    assert json.loads((folder / 'data.json').read_text()) == {'train': IMAGES}
+
+
+def test_identity_is_of_the_content():
+  images = np.random.default_rng(0).integers(0, 256, (100, 4, 4, 1), np.uint8)
+  other = images.copy()
+  other[-1, 0, 0] ^= 1
+  assert data.identity(images) == data.identity(images.copy()) != data.identity(other)
