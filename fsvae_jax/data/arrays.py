@@ -40,7 +40,7 @@ def idx_files(folder: pathlib.Path, kind: str) -> list[folders.File]:
   pattern = re.compile(rf'(.*\b|.*_){kind}[-._]idx\d([-._]ubyte)?(\.gz)?', re.IGNORECASE)
   files = [file for file in folders.plain_files(folder) if pattern.fullmatch(file.path.name)]
   plain = lambda file: re.sub(r'[\W_]+', '-', file.path.name.lower().removesuffix('.gz'))
-  return list({plain(file): file for file in reversed(files)}.values())[::-1]
+  return splits.first_of(files, plain)
 
 
 def idx_folder(folder: pathlib.Path, split: str) -> splits.Source | None:
@@ -117,5 +117,4 @@ def _array_parts(path, names):
       f'{path} has arrays {", ".join(names)}; expected train and test, or x_train and x_test, or '
       'images'
     )
-  first = {split[name]: name for name in reversed(known)}
-  return [splits.Part(part, name, name) for part, name in first.items()]
+  return [splits.Part(split[name], name, name) for name in splits.first_of(known, split.get)]

@@ -12,8 +12,8 @@ import dataclasses
 import functools
 import re
 from collections import Counter
-from collections.abc import Callable, Hashable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from fsvae_jax import console
 TRAIN = ('train', 'training')
 TEST = ('test', 'testing', 't10k', 'val', 'valid', 'validation')
 HOLD_OUT = 10
+T = TypeVar('T')
 
 
 class Source(NamedTuple):
@@ -70,6 +71,14 @@ class EveryNth:
     return (i + 1) * self.n - 1 if self.held else i + i // (self.n - 1)
 
 
+def first_of(items: Iterable[T], key: Callable[[T], Hashable]) -> list[T]:
+  """The first item of each key, in their order."""
+  first = {}
+  for item in items:
+    first.setdefault(key(item), item)
+  return list(first.values())
+
+
 def named(text: str) -> str:
   """The split's name that is a word of a file's or an array's name, the last one; '' if none is."""
   words = re.split(r'[\W_]+', text.lower())
@@ -97,11 +106,12 @@ def choose(
   Raises:
     ValueError: if a split has no images, or both have the same part.
   """
-  train, test = (_once(side) for side in _divide(parts, where))
-  different = {part.key for part in parts}
+  key = lambda part: part.key  # of two links to a file, one could be held out and the other not
+  train, test = (first_of(side, key) for side in _divide(parts, where))
+  different = len(first_of(parts, key))
   counts = Counter(left_out)
-  counts[f'{unit} outside of the splits'] = len(different) - len(train) - len(test)
-  counts['links to what is there already'] = len(parts) - len(different)
+  counts[f'{unit} outside of the splits'] = different - len(train) - len(test)
+  counts['links to what is there already'] = len(parts) - different
   _say(where, frozenset((+counts).items()))
   source = make([part.item for part in (test if test and split == 'test' else train)])
   if not source.count:
@@ -144,11 +154,6 @@ def _divide(parts, where):
         'trained on: take away one of the two'
       )
   return trained, tested
-
-
-def _once(parts):
-  """Without further links to the same file, of which one could be held out and another not."""
-  return list({part.key: part for part in reversed(parts)}.values())[::-1]
 
 
 @functools.cache  # both splits are looked for, and an evaluation looks again
