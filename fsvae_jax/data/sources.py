@@ -6,7 +6,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from fsvae_jax import console, files
-from fsvae_jax.data import arrays, folders, splits
+from fsvae_jax.data import arrays, faults, folders, splits
 
 
 def find(config: ConfigDict, split: str) -> splits.Source:
@@ -74,16 +74,18 @@ def _tfds(name: str, names: dict[str, str]) -> Callable[[ConfigDict, str], split
           f'{name} is not in {builder.data_path}: TFDS downloads it, or gives up after minutes'
         )
         builder.download_and_prepare()
-      records = builder.as_data_source(split=names[split])
     except Exception as error:  # TFDS and its downloads raise all kinds
       raise FileNotFoundError(
         f'{name} is neither prepared nor could TFDS download it ({type(error).__name__}: '
         f'{error}). Ways to get it: once, a machine with a network; launch/prepare_data.py, from '
         'IDX files; --config.data.path with a folder of IDX files or images, or a .npz file'
       ) from error
+    with faults.told(builder.data_path, f'{name} of TFDS', 'remove it, and prepare it again'):
+      records = builder.as_data_source(split=names[split])
+      count = len(records)
     fingerprint = f'{builder.info.full_name}|{builder.data_path}'
-    read, origin = lambda i: records[i]['image'], lambda i: f'{name}: image {i}'
-    return splits.Source(fingerprint, len(records), read, origin)
+    read, origin = lambda i: records[i]['image'], lambda i: f'{builder.data_path}: image {i}'
+    return splits.Source(fingerprint, count, read, origin)
 
   return source
 

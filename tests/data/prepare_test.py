@@ -45,6 +45,11 @@ def test_idx_files_become_a_data_set_of_tfds(config, tmp_path, names):
   for split, (array, _) in images.items():
     loaded = np.asarray(data.load(config, 28, 1, split))[..., 0]
     assert sorted(map(bytes, loaded)) == sorted(map(bytes, array))  # TFDS shuffles
+  (records,) = (tmp_path / 'tfds').rglob('mnist-train.array_record*')
+  records.write_bytes(records.read_bytes()[:-100])
+  config.crop = 1  # not from the cache
+  with pytest.raises(ValueError, match='mnist/3.*cannot be read.*: remove it'):
+    data.load(config, 28, 1, 'train')
 
 
 def test_what_is_missing_or_does_not_fit_is_told_in_a_line(tmp_path):
