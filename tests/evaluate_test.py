@@ -125,7 +125,7 @@ def test_reconstructions_come_with_their_images_from_any_checkpoint(run):
 def test_the_ann_vae_is_evaluated_alike_and_stands_beside(run):
   config, workdir, _ = run
   other = workdir.with_name(f'{workdir.name}_ann')
-  ann = default.ann_vae(smoke(config.data.cache_dir), batches=50)
+  ann = default.of_kind(smoke(config.data.cache_dir), 'ann', batches=50)
   train.train_and_evaluate(ann, other)
   theirs = evaluate.evaluate(ann, other)
   assert {'reconstruction_mse', 'fad', 'energy_uj_reconstruct'} <= set(theirs)

@@ -310,7 +310,7 @@ def gradients(config, parts=1, devices=1, training=True):
 def test_micro_batches_give_the_gradient_of_the_whole_but_for_statistics(config, name):
   """On running statistics, not the batch's, images are independent: nothing may differ."""
   if name == 'ann_vae':
-    config.update(default.ann_vae(config, 10))
+    config.update(default.of_kind(config, 'ann', batches=10))
   (one, _, one_metrics), _ = gradients(config, devices=2, training=False)
   (four, _, four_metrics), _ = gradients(config, parts=4, devices=2, training=False)
   assert optax.global_norm(one) > 1e-2
