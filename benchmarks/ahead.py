@@ -9,11 +9,12 @@ TPU's, how many cycles it expects.
 """
 
 import argparse
-import ast
 import functools
 import os
 import re
 import time
+
+from benchmarks import fields
 
 # A GPU's compiler asks the driver for these; without one, they are told it.
 H200 = """
@@ -45,8 +46,8 @@ def devices(target):
   return topologies.get_topology_desc(target, 'tpu').devices
 
 
-def compile_step(target, batch, fields):
-  """The compiled training step of configs/mnist.py with other `fields`, and the seconds it took."""
+def compile_step(target, batch, changed):
+  """The compiled training step of MNIST, some fields changed, and the seconds it took."""
   import jax
   import numpy as np
 
@@ -54,7 +55,7 @@ def compile_step(target, batch, fields):
   from fsvae_jax.configs import mnist
 
   config = mnist.get_config()
-  config.update_from_flattened_dict(fields)
+  config.update_from_flattened_dict(changed)
   model, optimizer = models.make(config.model), states.make_optimizer(config.train, 1000)
   mesh = sharding.make_mesh(devices(target))
   key = jax.eval_shape(lambda: jax.random.key(0))
@@ -109,28 +110,19 @@ def cycles(operation, line):
   return int(expected[1]) if expected else 0
 
 
-def _value(text):
-  try:
-    return ast.literal_eval(text)
-  except ValueError:
-    return text
-
-
 def main():
   parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )
   parser.add_argument('--target', default='h200', help='h200, or a TPU topology as v5e:2x2')
   parser.add_argument('--batch', type=int, default=250, help='of all devices together')
-  parser.add_argument('fields', nargs='*', default=['model.dtype=bfloat16'], help='of the config')
+  fields.add_to(parser, default=['model.dtype=bfloat16'])
   args = parser.parse_args()
   # There is no such device to ask: neither for its way of computing, nor for its surroundings.
   os.environ['XLA_FLAGS'] = os.environ.get('XLA_FLAGS', '') + ' --xla_gpu_autotune_level=0'
   os.environ |= {'JAX_PLATFORMS': 'cpu', 'TPU_SKIP_MDS_QUERY': '1'}
   os.environ.setdefault('TPU_WORKER_HOSTNAMES', 'localhost')
-  fields = dict(field.split('=', 1) for field in args.fields)
-  fields = {name: _value(text) for name, text in fields.items()}
-  compiled, seconds = compile_step(args.target, args.batch, fields)
+  compiled, seconds = compile_step(args.target, args.batch, fields.parsed(args.fields))
   memory = compiled.memory_analysis()
   print(f'{args.target}, training step of batch {args.batch}, {" ".join(args.fields)}:')
   print(f'  compiled in {seconds:.0f} s')

@@ -14,7 +14,6 @@ the same picks.
 import argparse
 import contextlib
 import functools
-import json
 import pathlib
 import statistics
 from unittest import mock
@@ -23,12 +22,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fsvae_jax import data, models, sharding, states, train
+from benchmarks import fields
+from fsvae_jax import data, files, models, sharding, states, train
 from fsvae_jax.configs import mnist
 from fsvae_jax.interop import reference
 from fsvae_jax.models import fsvae, latents
 from fsvae_jax.spiking import neurons, norm, synapse
 
+SHOWN = 128  # test images, on which the agreement is taken
 REFERENCE = {50: 0.2848, 100: 0.2310, 150: 0.2041, 200: 0.1983, 250: 0.1813, 300: 0.1757}
 
 
@@ -99,9 +100,8 @@ def agreement(nets, variables, image_BHWC, key):
 
 def run(config, images, test_images, seed, steps, every, pytorch_init, start):
   """Trains; returns {step: (test reconstruction, agreement, agreement at t = 0)}."""
-  fields = dict(config.model)
-  fields.pop('name')
-  nets = fsvae.build(fsvae.FSVAEConfig(**fields))
+  sizes = {name: value for name, value in config.model.items() if name != 'name'}
+  nets = fsvae.build(fsvae.FSVAEConfig(**sizes))
   model = models.make(config.model)
   optimizer = states.make_optimizer(config.train, steps)
   init_key, train_key, test_key = jax.random.split(jax.random.key(seed), 3)
@@ -120,12 +120,12 @@ def run(config, images, test_images, seed, steps, every, pytorch_init, start):
   )
   test = train.TestSet(model, jax.sharding.get_mesh(), config.test, test_images, test_key)
   agree = jax.jit(functools.partial(agreement, nets))
-  shown = data.normalize(sharding.spread(jax.sharding.get_mesh(), test_images[:128]))
+  shown = data.normalize(sharding.spread(jax.sharding.get_mesh(), test_images[:SHOWN]))
   figures = {}
 
   def measure(step):
     share_T = np.asarray(agree(state.variables, shown, test_key))
-    mse = test.metrics(state.variables)['test/reconstruction'] if step else float('nan')
+    mse = test.means(state.variables)['reconstruction'] if step else float('nan')
     figures[step] = mse, float(share_T.mean()), float(share_T[0])
     print(
       f'  step {step}: test reconstruction {mse:.4f}, agreement {share_T.mean():.3f}', flush=True
@@ -152,6 +152,7 @@ def main():
   parser.add_argument('--dtype', default='float32', help='as --config.model.dtype')
   parser.add_argument('--start', help="initial weights, in the reference's names (pytorch_init.py)")
   parser.add_argument('--out', type=pathlib.Path)
+  fields.add_to(parser)
   args = parser.parse_args()
 
   config = mnist.get_config()
@@ -160,6 +161,7 @@ def main():
   config.model.dtype = args.dtype
   config.train.batch_size = 64
   config.test.update(batch_size=256, images=512)
+  config.update_from_flattened_dict(fields.parsed(args.fields))
   size = config.model.image_size, config.model.channels
   images, test_images = (data.load(config.data, *size, split) for split in ('train', 'test'))
 
@@ -179,7 +181,7 @@ def main():
           config, images, test_images, seed, args.steps, args.every, args.pytorch_init, args.start
         )
   if args.out:
-    args.out.write_text(json.dumps(results, indent=1) + '\n')
+    files.write_text(args.out, files.to_json(results, 1) + '\n')
 
   steps = list(range(args.every, args.steps + 1, args.every))
   print('\n| test reconstruction after | ' + ' | '.join(f'{s} steps' for s in steps) + ' |')

@@ -6,8 +6,8 @@
 
 Every figure comes from a process of its own, so that its peak memory is its own; the ratios that
 matter (techniques, huge pages, T, batch) are between processes of one run. Times are medians of
-`--repetitions` calls or more, for 8 s, after two to warm up; speed and compilation, of three
-processes: other programs disturb for seconds, or minutes. `plain` turns the techniques of
+`--repetitions` calls or more, for `--seconds`, after two to warm up; speed and compilation, of
+three processes: other programs disturb for seconds, or minutes. `plain` turns the techniques of
 docs/performance.md off.
 """
 
@@ -29,8 +29,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks import plain
-from fsvae_jax import data, memory, models, sharding, states, train
+from benchmarks import fields, plain
+from fsvae_jax import data, files, memory, models, sharding, states, train
 from fsvae_jax.configs import mnist
 from fsvae_jax.spiking import linear
 
@@ -39,7 +39,7 @@ HUGE_PAGES = 'glibc.malloc.hugetlb=1'
 MNIST_IMAGES = 60_000
 
 
-def timed(function, repetitions, at_least=8):
+def timed(function, repetitions, at_least):
   """Median seconds of `function()`, which returns arrays to wait for; over `at_least` seconds."""
   seconds = []
   while len(seconds) < repetitions + 2 or sum(seconds) < at_least:
@@ -49,15 +49,15 @@ def timed(function, repetitions, at_least=8):
   return statistics.median(seconds[2:])
 
 
-def rates(dtype, repetitions):
+def rates(dtype, repetitions, seconds):
   """What the device's own matrix products and copies reach: {'gflops', 'copy_gb_per_s'}."""
   n = 4096 if jax.default_backend() == 'cpu' else 16384
   a = jnp.ones((n, n), dtype)
   product = jax.jit(lambda a: jnp.matmul(a, a, precision=linear.EXACT))
   copy = jax.jit(lambda a: a + 1)
   return {
-    'gflops': 2 * n**3 / timed(lambda: product(a), repetitions) / 1e9,
-    'copy_gb_per_s': 2 * a.nbytes / timed(lambda: copy(a), repetitions) / 1e9,
+    'gflops': 2 * n**3 / timed(lambda: product(a), repetitions, seconds) / 1e9,
+    'copy_gb_per_s': 2 * a.nbytes / timed(lambda: copy(a), repetitions, seconds) / 1e9,
   }
 
 
@@ -77,14 +77,17 @@ def prepare(what, config, mesh, batch):
   return model.reconstruct, [variables, data.normalize(images), key], ()
 
 
-def measure(what, batch=32, timesteps=16, off=(), dtype='float32', repetitions=5):
+def measure(
+  what, batch=32, timesteps=16, off=(), dtype='float32', repetitions=5, seconds=8, changed=None
+):
   """One measurement, in this process: {name: number}."""
   if what == 'rates':
-    return rates(dtype, repetitions)
+    return rates(dtype, repetitions, seconds)
   if what == 'overhead':
-    return overhead(batch, dtype)
+    return overhead(batch, dtype, changed)
   config = mnist.get_config()
   config.model.update(timesteps=timesteps, dtype=dtype)
+  config.update_from_flattened_dict(changed or {})
   mesh = sharding.make_mesh()
   with jax.set_mesh(mesh), contextlib.ExitStack() as stack:
     for technique in off:
@@ -101,17 +104,17 @@ def measure(what, batch=32, timesteps=16, off=(), dtype='float32', repetitions=5
         arguments[0] = result[0]
       return result
 
-    seconds = timed(call, repetitions)
+    taken = timed(call, repetitions, seconds)
   on_device = jax.devices()[0].memory_stats() or {}
   peak_bytes = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
   return {
-    'images_per_s': batch / seconds,
+    'images_per_s': batch / taken,
     'compile_s': compile_s,
     'peak_memory_gb': on_device.get('peak_bytes_in_use', peak_bytes) / 1e9,
   }
 
 
-def overhead(batch, dtype, window=5, windows=8):
+def overhead(batch, dtype, changed=None, window=5, windows=8):
   """Seconds of train_and_evaluate for so many windows of steps, and of as many bare ones.
 
   Windows of both take turns, so that a machine's slow moments meet both. The former have data
@@ -124,6 +127,7 @@ def overhead(batch, dtype, window=5, windows=8):
     batch_size=batch, steps=steps + 2, test_every=0, checkpoint_every=steps // 2, log_every=window
   )
   config.test.update(images=batch, batch_size=batch)
+  config.update_from_flattened_dict(changed or {})
   mesh = sharding.make_mesh()
   with jax.set_mesh(mesh):
     function, arguments, donated = prepare('train', config, mesh, batch)
@@ -132,7 +136,7 @@ def overhead(batch, dtype, window=5, windows=8):
   seconds, batches = {'loop': 0.0, 'bare': 0.0}, data.batches
 
   def finished():
-    jax.block_until_ready(jax.live_arrays())
+    jax.block_until_ready([x for x in jax.live_arrays() if not x.is_deleted()])
     return time.perf_counter()
 
   def bare_window():
@@ -198,9 +202,9 @@ def header(*cells):
   row(*['---'] * len(cells))
 
 
-def run(only, batches, dtype, repetitions):
-  """All measurements, as tables on the way and as one dict."""
-  go = functools.partial(apart, dtype=dtype, repetitions=repetitions)
+def run(only, batches, **kwargs):
+  """All measurements, as tables on the way and as one dict; kwargs are those of `measure`."""
+  go, dtype = functools.partial(apart, **kwargs), kwargs['dtype']
   machine = go('rates')
   results = {'dtype': dtype, 'matmul_gflops': machine['gflops']}
   results['copy_gb_per_s'] = machine['copy_gb_per_s']
@@ -297,16 +301,19 @@ def main():
   parser.add_argument('--batches', type=int, nargs='+', default=[32, 128, 250])
   parser.add_argument('--dtype', default='float32', help='as --config.model.dtype')
   parser.add_argument('--repetitions', type=int, default=5)
+  parser.add_argument('--seconds', type=float, default=8, help='of each measurement, at least')
+  fields.add_to(parser)
   parser.add_argument('--measure', help=argparse.SUPPRESS)
   args = parser.parse_args()
   if args.measure:
     what, kwargs = json.loads(args.measure)
     print(json.dumps(measure(what, **kwargs)))
     return
-  results = run(args.only, args.batches, args.dtype, args.repetitions)
+  kwargs = {'dtype': args.dtype, 'repetitions': args.repetitions, 'seconds': args.seconds}
+  results = run(args.only, args.batches, changed=fields.parsed(args.fields), **kwargs)
   if args.out:
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps(results, indent=1) + '\n')
+    files.write_text(args.out, files.to_json(results, 1) + '\n')
 
 
 if __name__ == '__main__':

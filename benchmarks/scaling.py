@@ -20,7 +20,8 @@ import time
 import jax
 import numpy as np
 
-from fsvae_jax import models, sharding, states, train, writer
+from benchmarks import fields
+from fsvae_jax import files, models, sharding, states, train, writer
 from fsvae_jax.configs import mnist
 
 GFLOP_AN_IMAGE = 1.31  # of training, docs/performance.md
@@ -53,9 +54,10 @@ SAVING = {
 }
 
 
-def compiled_step(devices, batch_size):
+def compiled_step(devices, batch_size, changed):
   """HLO text of the training step over so many simulated devices."""
   config = mnist.get_config()
+  config.update_from_flattened_dict(changed)
   model = models.make(config.model)
   optimizer = states.make_optimizer(config.train, 100)
   mesh = sharding.make_mesh(jax.devices()[:devices])
@@ -99,16 +101,15 @@ def predicted(sent, machine, devices, images):
   return compute / (compute + wait)
 
 
-def measured(processes, batch_size, **fields):
+def measured(processes, batch_size, changed):
   """(images per second, peak GB of process 0) of a run on this machine."""
   root = pathlib.Path(__file__).parent.parent
-  flags = {'data.name': 'digits', 'train.batch_size': batch_size, 'train.steps': 1000}
-  flags |= {'train.log_every': 1, 'train.test_every': 0, 'train.checkpoint_every': 0}
-  flags |= {'test.batch_size': processes, 'test.samples': processes, **fields}
+  run_fields = {'data.name': 'digits', 'train.batch_size': batch_size, 'train.steps': 1000}
+  run_fields |= {'train.log_every': 1, 'train.test_every': 0, 'train.checkpoint_every': 0}
+  run_fields |= {'test.batch_size': processes, 'test.samples': processes, **changed}
   with tempfile.TemporaryDirectory() as workdir:
     command = ['launch/local.sh', f'--processes={processes}', '--config=mnist']
-    command += [f'--config.{name}={value}' for name, value in flags.items()]
-    command += [f'--workdir={workdir}']
+    command += [*fields.flags(run_fields), f'--workdir={workdir}']
     run = subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     metrics = functools.partial(writer.read_metrics, pathlib.Path(workdir))
     while run.poll() is None and len(metrics()) < 10:
@@ -127,9 +128,11 @@ def main():
   )
   parser.add_argument('--out', type=pathlib.Path)
   parser.add_argument('--images', type=int, default=16)
+  fields.add_to(parser)
   args = parser.parse_args()
 
-  sent = collectives(compiled_step(len(jax.devices()), 8 * len(jax.devices())))
+  changed, devices = fields.parsed(args.fields), len(jax.devices())
+  sent = collectives(compiled_step(devices, 8 * devices, changed))
   result = {'sent': sent, 'predicted': {}, 'measured': [], 'memory': {}}
   for name, machine in MACHINES.items():
     for images in (4, 32, 250):
@@ -137,16 +140,16 @@ def main():
       result['predicted'][f'{name}, {images} images a device'] = row
   for processes in (1, 2, 4):
     batch_size = processes * args.images
-    (alone, _), (together, _) = measured(1, batch_size), measured(processes, batch_size)
+    (alone, _), (together, _) = (measured(n, batch_size, changed) for n in (1, processes))
     row = {'processes': processes, 'together': together, 'alone': alone, 'ratio': together / alone}
     result['measured'].append({name: round(value, 3) for name, value in row.items()})
-  for name, fields in SAVING.items():
-    speed, peak = measured(1, 250, **fields)
+  for name, saving in SAVING.items():
+    speed, peak = measured(1, 250, changed | saving)
     result['memory'][name] = {'images_per_s': round(speed, 1), 'peak_gb': round(peak, 2)}
   text = json.dumps(result, indent=1)
   print(text)
   if args.out:
-    args.out.write_text(text + '\n')
+    files.write_text(args.out, text + '\n')
 
 
 if __name__ == '__main__':

@@ -14,6 +14,7 @@ import time
 
 import numpy as np
 
+from benchmarks import fields
 from fsvae_jax import writer
 
 
@@ -93,13 +94,14 @@ def main():
   parser.add_argument('--steps', type=int, default=500)
   parser.add_argument('--kills', type=int, default=20)
   parser.add_argument('--seed', type=int, default=0)
+  fields.add_to(parser)
   args = parser.parse_args()
 
   def start(workdir):
-    fields = {'steps': args.steps, 'checkpoint_every': 10, 'log_every': 10, 'test_every': 0}
+    changed = {'train.steps': args.steps, 'train.checkpoint_every': 10, 'train.log_every': 10}
+    changed |= {'train.test_every': 0, 'eval.metrics': (), **fields.parsed(args.fields)}
     command = [sys.executable, '-m', 'fsvae_jax.main', f'--config={args.config}']
-    command += [f'--workdir={workdir}', '--config.eval.metrics=()']
-    command += [f'--config.train.{name}={value}' for name, value in fields.items()]
+    command += [f'--workdir={workdir}', *fields.flags(changed)]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT)
 
   whole, cut = args.workdir / 'whole', args.workdir / 'cut'

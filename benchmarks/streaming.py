@@ -16,36 +16,36 @@ import time
 
 import numpy as np
 
-from benchmarks import soak
-from fsvae_jax import writer
+from benchmarks import fields, soak
+from fsvae_jax import files, writer
 
 PIXELS = 64
 RECORD_BYTES = 12_400  # of noise, which PNG cannot compress
 
 
-def make(folder, gigabytes, files=8):
+def make(folder, gigabytes, parts=8):
   """Writes the set; a file that is there is taken as complete."""
   from array_record.python import array_record_module
   from PIL import Image
 
   count = int(gigabytes * 1e9 / RECORD_BYTES)
-  for split, images in (('train', count), ('test', 1000)):
-    for i in range(files):
-      path = folder / f'{split}.array_record-{i:05d}-of-{files:05d}'
+  for split, images in (('train', count), ('test', min(1000, count))):
+    for i in range(parts):
+      path = folder / f'{split}.array_record-{i:05d}-of-{parts:05d}'
       if path.exists():
         continue
-      rng, partial = np.random.default_rng((images, i)), path.with_name('partial')
-      writer = array_record_module.ArrayRecordWriter(str(partial), 'group_size:1,uncompressed')
-      for _ in range(images // files):
-        encoded = io.BytesIO()
-        noise = rng.integers(0, 256, (PIXELS, PIXELS, 3), np.uint8)
-        Image.fromarray(noise).save(encoded, format='png', compress_level=0)
-        writer.write(encoded.getvalue())
-      writer.close()
-      partial.rename(path)
+      rng = np.random.default_rng((images, i))
+      with files.replacing(path) as partial:
+        writer = array_record_module.ArrayRecordWriter(str(partial), 'group_size:1,uncompressed')
+        for _ in range(-(-images // parts)):
+          encoded = io.BytesIO()
+          noise = rng.integers(0, 256, (PIXELS, PIXELS, 3), np.uint8)
+          Image.fromarray(noise).save(encoded, format='png', compress_level=0)
+          writer.write(encoded.getvalue())
+        writer.close()
 
 
-def reading(config, batch_size=250, seconds=20):
+def reading(config, seconds, batch_size=250):
   """Images per second of batches alone, and seconds to the first batch of some steps."""
   from fsvae_jax import data
 
@@ -68,11 +68,11 @@ def reading(config, batch_size=250, seconds=20):
   }
 
 
-def training(folder, steps):
+def training(folder, steps, changed):
   """Memory, GB, while a small model trains: after the first steps, at the end, and the most."""
   workdir = folder / 'run'
   shutil.rmtree(workdir, ignore_errors=True)
-  fields = {
+  own = {
     'data.path': folder,
     'data.decoded_gb': 0,
     'data.crop': 0,
@@ -86,8 +86,8 @@ def training(folder, steps):
     'eval.metrics': '()',
   }
   command = [sys.executable, '-m', 'fsvae_jax.main', '--config=celeba']
-  command += [f'--config.{name}={value}' for name, value in fields.items()]
-  process = subprocess.Popen([*command, f'--workdir={workdir}'], stdout=subprocess.DEVNULL)
+  command += [*fields.flags(own | changed), f'--workdir={workdir}']
+  process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
   seen = [gb for step, gb in soak.watch(process, workdir) if 0 < step < steps]
   tenth = max(1, len(seen) // 10)
   speed = [row['images_per_s'] for row in writer.read_metrics(workdir)]
@@ -107,6 +107,8 @@ def main():
   parser.add_argument('--folder', required=True, type=pathlib.Path)
   parser.add_argument('--gb', type=float, default=4.0)
   parser.add_argument('--steps', type=int, default=200)
+  parser.add_argument('--seconds', type=float, default=20, help='of reading alone')
+  fields.add_to(parser)
   args = parser.parse_args()
   args.folder.mkdir(parents=True, exist_ok=True)
   make(args.folder, args.gb)
@@ -114,9 +116,9 @@ def main():
 
   config = celeba.get_config()
   config.data.update(path=str(args.folder), decoded_gb=0.0, crop=0)
-  files = [path.stat().st_size for path in args.folder.glob('*array_record*')]
-  result = {'set_gb': round(sum(files) / 1e9, 2)}
-  result |= {'reading': reading(config), 'training': training(args.folder, args.steps)}
+  sizes = [path.stat().st_size for path in args.folder.glob('*array_record*')]
+  result = {'set_gb': round(sum(sizes) / 1e9, 2), 'reading': reading(config, args.seconds)}
+  result['training'] = training(args.folder, args.steps, fields.parsed(args.fields))
   print(json.dumps(result, indent=1))
 
 

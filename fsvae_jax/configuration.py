@@ -4,14 +4,18 @@ A file has a function `get_config()` that returns a ConfigDict. What stands behi
 to it: `--config=my.py:wide` is get_config('wide').
 """
 
+import argparse
 import pathlib
 import pkgutil
 import re
 import runpy
+import sys
+from typing import Any
 
-from ml_collections import ConfigDict
+from absl import app, flags
+from ml_collections import ConfigDict, config_flags
 
-from fsvae_jax import configs, files
+from fsvae_jax import configs, fields, files
 from fsvae_jax.configs import default
 
 
@@ -52,6 +56,52 @@ def run_name(text: str) -> str:
   file, argument = _split(text)
   stem = pathlib.Path(file).stem
   return re.sub(r'[^\w.,=+-]', '_', f'{stem}_{argument}' if argument else stem)
+
+
+def ahead(argv: list[str], *names: str) -> tuple[argparse.Namespace, list[str]]:
+  """Values of flags that must be known before the others can be parsed, and the other arguments."""
+  parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+  for name in names:
+    parser.add_argument(f'--{name}', f'-{name}')
+  return parser.parse_known_args(_last_of_each(argv))
+
+
+def parse_flags(argv: list[str], config: ConfigDict) -> dict[str, Any]:
+  """absl's parser, with `config` as the flag `--config` and `--config.FIELD=VALUE` for its fields.
+
+  Ends the program for an unknown field, naming the known ones, and for arguments that are no flags.
+
+  Returns:
+    {field: value} of what the arguments set.
+  """
+  known = fields.flatten(config)
+  about = f'One of {", ".join(names())}, or a file of your own.'
+  try:
+    config_flags.DEFINE_config_dict('config', config, about, sys_argv=argv)
+    left = app.parse_flags_with_usage(argv)[1:]
+  except AttributeError as error:  # what ml_collections raises
+    sys.exit(f'unknown field of the configuration: {error}\nknown: {", ".join(known)}')
+  if left:
+    is_flag = left[0].startswith(('config.', 'config='))
+    hint = f'did you mean --{left[0]}?' if is_flag else 'did you mean --config=...?'
+    sys.exit(f'not understood: {" ".join(left)} ({hint} Flags come before anything else.)')
+  return config_flags.get_override_values(flags.FLAGS['config'])
+
+
+def _last_of_each(arguments):
+  """The arguments, of `--config.FIELD` given several times only the last.
+
+  ml_collections would join the values of a tuple.
+  """
+  units, i = [], 0  # [(name or None, arguments)]
+  while i < len(arguments):
+    name, equals, _ = arguments[i].lstrip('-').partition('=')
+    is_field = arguments[i].startswith('-') and name.startswith('config.')
+    apart = is_field and not equals and i + 1 < len(arguments) and arguments[i + 1][:1] != '-'
+    units.append((name if is_field else None, arguments[i : i + 1 + apart]))
+    i += 1 + apart
+  last = {name: i for i, (name, _) in enumerate(units)}
+  return [a for i, (name, unit) in enumerate(units) if not name or last[name] == i for a in unit]
 
 
 def _split(text):

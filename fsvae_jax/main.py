@@ -2,14 +2,13 @@
 python -m fsvae_jax.main --mode=eval|generate|reconstruct --workdir=DIR [--step=N] [--count=N]
 """
 
-import argparse
 import pathlib
 import platform
 import sys
 
 import jax
 from absl import app, flags, logging
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict
 
 from fsvae_jax import (
   configuration,
@@ -24,7 +23,6 @@ from fsvae_jax import (
 )
 
 DEFAULT = 'digits'
-_HELP = f'One of {", ".join(configuration.names())}, or a file of your own.'
 
 flags.DEFINE_string('workdir', None, 'Where the run is kept; default runs/<config>.')
 flags.DEFINE_enum(
@@ -88,47 +86,23 @@ def keep_compiled(folder: pathlib.Path) -> None:
 
 
 def parse_flags(argv: list[str]) -> list[str]:
-  """absl's parser, for the configuration that `--mode` needs; refuses what it does not know."""
-  ahead = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-  for name in ('config', 'workdir', 'mode'):
-    ahead.add_argument(f'--{name}', f'-{name}')
-  given, rest = ahead.parse_known_args(last_of_each(argv[1:]))
+  """absl's parser, for the configuration that `--mode` needs."""
+  given, rest = configuration.ahead(argv[1:], 'config', 'workdir', 'mode')
+  of_run = given.mode in ('eval', 'generate', 'reconstruct')
   try:
     folder = given.workdir or f'runs/{configuration.run_name(given.config or DEFAULT)}'
     folder = workdir.check(folder)
-    of_run = given.mode in ('eval', 'generate', 'reconstruct')
     config = (
       recorded(folder, given.config) if of_run else configuration.load(given.config or DEFAULT)
     )
   except (ValueError, FileNotFoundError) as error:
     sys.exit(f'{error}')
-  argv = [argv[0], f'--workdir={folder}', *([f'--mode={given.mode}'] if given.mode else []), *rest]
   before = fields.flatten(config.to_dict())
-  try:
-    config_flags.DEFINE_config_dict('config', config, _HELP, sys_argv=argv)
-    left = app.parse_flags_with_usage(argv)
-  except AttributeError as error:  # what ml_collections raises for an unknown field
-    sys.exit(f'unknown field of the configuration: {error}\nknown: {", ".join(before)}')
-  refuse_left(left[1:])
+  mode = [f'--mode={given.mode}'] if given.mode else []
+  overrides = configuration.parse_flags([argv[0], f'--workdir={folder}', *mode, *rest], config)
   if of_run:
-    refuse_contradictions(folder, before, config_flags.get_override_values(flags.FLAGS['config']))
-  return left
-
-
-def last_of_each(arguments: list[str]) -> list[str]:
-  """The arguments, of `--config.FIELD` given several times only the last.
-
-  ml_collections would join the values of a tuple.
-  """
-  units, i = [], 0  # [(name or None, arguments)]
-  while i < len(arguments):
-    name, equals, _ = arguments[i].lstrip('-').partition('=')
-    is_field = arguments[i].startswith('-') and name.startswith('config.')
-    apart = is_field and not equals and i + 1 < len(arguments) and arguments[i + 1][:1] != '-'
-    units.append((name if is_field else None, arguments[i : i + 1 + apart]))
-    i += 1 + apart
-  last = {name: i for i, (name, _) in enumerate(units)}
-  return [a for i, (name, unit) in enumerate(units) if not name or last[name] == i for a in unit]
+    refuse_contradictions(folder, before, overrides)
+  return argv
 
 
 def recorded(folder: pathlib.Path, text: str | None) -> ConfigDict:
@@ -157,14 +131,6 @@ def recorded(folder: pathlib.Path, text: str | None) -> ConfigDict:
     whole = name == 'model' or not isinstance(value, dict)  # a model's fields are its own
     config[name] = value if whole else config.get(name, {}) | value
   return ConfigDict(config)
-
-
-def refuse_left(left: list[str]) -> None:
-  """Ends the program if there are arguments that no flag has taken."""
-  if left:
-    field = left[0].startswith(('config.', 'config='))
-    hint = f'did you mean --{left[0]}?' if field else 'did you mean --config=...?'
-    sys.exit(f'not understood: {" ".join(left)} ({hint} Flags come before anything else.)')
 
 
 def refuse_contradictions(folder: pathlib.Path, before: dict, overrides: dict) -> None:

@@ -2,28 +2,48 @@
 
     python launch/prepare_data.py --name=mnist --idx_dir=FOLDER [--tfds_dir=~/tensorflow_datasets]
 
-FOLDER holds the four files {train,t10k}-{images-idx3,labels-idx1}-ubyte[.gz]. The TFDS builder of
-that name does the rest, reading them instead of downloading; images go in as encoded PNG, since
-encoding arrays is what would need TensorFlow.
+FOLDER holds the four files {train,t10k}-{images-idx3,labels-idx1}-ubyte[.gz], or as others name
+them: {train,test}-{images.idx3,labels.idx1}-ubyte[.gz]. The TFDS builder of that name does the
+rest, reading them instead of downloading; images go in as encoded PNG, since encoding arrays is
+what would need TensorFlow.
 """
 
 import argparse
 import io
-import pathlib
+import sys
 
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from fsvae_jax import data
+from fsvae_jax import console, data, files
+from fsvae_jax.data import splits
 
-STEMS = {'train': 'train', 'test': 't10k'}
+NAMES = {'train': splits.TRAIN, 'test': splits.TEST}
 
 
-def read(folder, stem, kind):
-  """The array of one of the four files, or FileNotFoundError that names it."""
-  for path in sorted(folder.glob(f'{stem}-{kind}-ubyte*')):
-    return data.read_idx(path)
-  raise FileNotFoundError(f'{folder} has no {stem}-{kind}-ubyte[.gz]')
+def read(folder, split):
+  """(images, labels) of a split.
+
+  Raises:
+    FileNotFoundError: naming the file that is missing.
+    ValueError: for one that is damaged, or if they do not belong together.
+  """
+  images, labels = (data.read_idx(find(folder, split, kind)) for kind in ('images', 'labels'))
+  if images.ndim != 3 or labels.shape != images.shape[:1]:
+    shapes = f'images {images.shape} and labels {labels.shape}'
+    raise ValueError(f'{folder} has {shapes} to {split}: expected [N, H, W] and [N]')
+  return images, labels
+
+
+def find(folder, split, kind):
+  """The path of one of the four files."""
+  found = {splits.named(file.path.name): file.path for file in data.idx_files(folder, kind)}
+  for name in NAMES[split]:
+    if name in found:
+      return found[name]
+  dims = {'images': 3, 'labels': 1}[kind]
+  stem = {'train': 'train', 'test': 't10k'}[split]
+  raise FileNotFoundError(f'{folder} has no {stem}-{kind}-idx{dims}-ubyte[.gz]')
 
 
 def examples(images, labels):
@@ -35,25 +55,33 @@ def examples(images, labels):
     yield key, {'image': png, 'label': int(label)}
 
 
+def prepare(name, idx_dir, tfds_dir):
+  """Writes both splits of the data set `name` below `tfds_dir`."""
+  folder = files.expand(tfds_dir, '--tfds_dir')
+  idx_dir = files.expand(idx_dir, '--idx_dir')
+  if not idx_dir.is_dir():
+    raise FileNotFoundError(f'--idx_dir {idx_dir} is no folder')
+  arrays = {split: read(idx_dir, split) for split in NAMES}
+  builder = tfds.builder(name, data_dir=folder, file_format='array_record')
+  builder._split_generators = lambda _: {s: examples(*pair) for s, pair in arrays.items()}
+  builder.download_and_prepare()
+  for split in NAMES:
+    count = len(builder.as_data_source(split=split))
+    console.say(f'{name} {split}: {count} examples in {folder}')
+
+
 def main():
   parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )
   parser.add_argument('--name', required=True, choices=('mnist', 'fashion_mnist', 'kmnist'))
-  parser.add_argument('--idx_dir', required=True, type=pathlib.Path)
-  parser.add_argument('--tfds_dir', type=pathlib.Path, default='~/tensorflow_datasets')
+  parser.add_argument('--idx_dir', required=True)
+  parser.add_argument('--tfds_dir', default='~/tensorflow_datasets')
   args = parser.parse_args()
-
-  arrays = {
-    split: (read(args.idx_dir, stem, 'images-idx3'), read(args.idx_dir, stem, 'labels-idx1'))
-    for split, stem in STEMS.items()
-  }
-  folder = args.tfds_dir.expanduser()
-  builder = tfds.builder(args.name, data_dir=folder, file_format='array_record')
-  builder._split_generators = lambda _: {s: examples(*pair) for s, pair in arrays.items()}
-  builder.download_and_prepare()
-  for split in STEMS:
-    print(f'{args.name} {split}: {len(builder.as_data_source(split=split))} examples in {folder}')
+  try:
+    prepare(args.name, args.idx_dir, args.tfds_dir)
+  except (ValueError, FileNotFoundError) as error:
+    sys.exit(str(error))
 
 
 if __name__ == '__main__':

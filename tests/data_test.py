@@ -198,14 +198,13 @@ def test_streaming_reads_only_what_a_process_needs(config, tmp_path, monkeypatch
 
 def test_an_unreadable_record_is_named(config, tmp_path):
   writer = array_record_module.ArrayRecordWriter(str(tmp_path / 'train.array_record'), '')
-  writer.write(b'no picture')
+  for _ in range(10):
+    writer.write(b'no picture')
   writer.close()
   config.update(path=str(tmp_path), decoded_gb=0.0)
   images = data.load(config, 8, 3, 'train')
   with pytest.raises(ValueError, match='train record 0 cannot be read as an image'):
     images[0]
-  with pytest.raises(FileNotFoundError, match=r'has no \*test\*.array_record'):
-    data.load(config, 8, 3, 'test')
 
 
 def test_order_takes_no_time_or_memory_however_many_images_there_are():

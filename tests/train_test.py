@@ -6,6 +6,7 @@ import os
 import pathlib
 import shutil
 import signal
+import threading
 
 import jax
 import numpy as np
@@ -180,6 +181,39 @@ def test_another_models_workdir_is_refused_and_untouched(config, finished):
   ):
     train.train_and_evaluate(config, finished)
   assert files == {p: p.stat().st_mtime_ns for p in finished.rglob('*')}
+
+
+def test_other_images_are_not_gone_on_with(config, finished, tmp_path):
+  """Neither trained on nor evaluated; the same ones at another place are."""
+  train_images, test_images = (
+    data.load(config.data, 8, 1, split)[:] for split in ('train', 'test')
+  )
+  np.savez(tmp_path / 'same.npz', train=train_images, test=test_images)
+  np.savez(tmp_path / 'others.npz', train=train_images[::-1], test=test_images)
+  files = {p: p.stat().st_mtime_ns for p in finished.rglob('*')}
+  config.data.path = str(tmp_path / 'others.npz')
+  with pytest.raises(ValueError, match=r'(?s)train images are not those .*data.path: .*others.npz'):
+    train.train_and_evaluate(config, finished)
+  with pytest.raises(ValueError, match='train images are not those'):
+    len(Trained(config, finished).train_images)
+  assert files == {p: p.stat().st_mtime_ns for p in finished.rglob('*')}
+  config.data.path = str(tmp_path / 'same.npz')
+  assert train.train_and_evaluate(config, finished) == (True, {})
+
+
+def test_a_batch_that_not_all_devices_share_is_trained_on_those_that_do(config, tmp_path, capsys):
+  config.train.update(batch_size=6, steps=2)
+  assert train.train_and_evaluate(config, tmp_path)[0]
+  assert '3 of 4 devices share the batch of 6' in capsys.readouterr().out
+
+
+def test_a_thread_trains_without_handlers(config, tmp_path):
+  done = []
+  work = lambda: done.append(train.train_and_evaluate(config, tmp_path)[0])
+  thread = threading.Thread(target=work)
+  thread.start()
+  thread.join()
+  assert done == [True]
 
 
 def test_a_workdir_in_use_is_refused_until_it_is_free(config, tmp_path):

@@ -6,10 +6,20 @@ import grain
 import numpy as np
 from grain.experimental import index_shuffle
 
+from fsvae_jax.data.images import Images
+
 STREAMING_THREADS = 16  # each decodes a whole batch; what they prefetch is what memory they take
 
 
-def batches(images, batch_size, seed, start, stop, process=0, processes=1):
+def batches(
+  images: Images | np.ndarray,
+  batch_size: int,
+  seed: int,
+  start: int,
+  stop: int,
+  process: int = 0,
+  processes: int = 1,
+) -> grain.IterDataset:
   """This process's rows of the global batches of steps `start` to `stop`, prefetched by Grain.
 
   Every epoch is a new permutation; what is left of it after the last whole batch is dropped. The
@@ -32,7 +42,7 @@ def batches(images, batch_size, seed, start, stop, process=0, processes=1):
   return steps.to_iter_dataset(options)
 
 
-def batch_rows(count, batch_size, seed, step):
+def batch_rows(count: int, batch_size: int, seed: int, step: int) -> np.ndarray:
   """Rows [batch_size] of the global batch of one step, ascending, as storage likes them.
 
   In constant time and memory: Grain's shuffle tells any place of a permutation by itself.
@@ -44,7 +54,7 @@ def batch_rows(count, batch_size, seed, step):
   return np.sort([place(i) for i in range(first, first + batch_size)])
 
 
-def steps_per_epoch(count, batch_size):
+def steps_per_epoch(count: int, batch_size: int) -> int:
   """Whole batches in `count` images; raises ValueError if there is none."""
   if count < batch_size:
     raise ValueError(

@@ -1,17 +1,19 @@
 """Images of the model's size: decoded once into a file, or, if that were too large, when read."""
 
 import contextlib
-import fcntl
 import hashlib
-import os
 import pathlib
-import platform
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+from ml_collections import ConfigDict
 from PIL import Image
 
-from fsvae_jax.data import sources
+from fsvae_jax import files
+from fsvae_jax.data import faults, sources, splits
 
 
 class Images:
@@ -24,33 +26,40 @@ class Images:
 
   dtype = np.dtype(np.uint8)
 
-  def __init__(self, name, shape, read, streamed):
+  def __init__(
+    self,
+    name: str,
+    shape: Sequence[int],
+    read: Callable[[np.ndarray], np.ndarray],
+    streamed: bool,
+  ):
     self.name, self.shape, self._read, self.streamed = name, tuple(shape), read, streamed
 
-  def __len__(self):
+  def __len__(self) -> int:
     return self.shape[0]
 
-  def __getitem__(self, rows):
+  def __getitem__(self, rows) -> np.ndarray:
     """An array [len(rows), H, W, C] for a slice or an array of rows; [H, W, C] for one row."""
     if isinstance(rows, slice):
       rows = np.arange(*rows.indices(len(self)))
     rows = np.asarray(rows)
     return self._read(rows) if rows.ndim else self._read(rows[None])[0]
 
-  def __array__(self, dtype=None, copy=None):
+  def __array__(self, dtype=None, copy=None) -> np.ndarray:
     return self[:] if dtype is None else self[:].astype(dtype)
 
-  def part(self, name, rows):
+  def part(self, name: str, rows: Any) -> 'Images':
     """The images whose rows are `rows`, an increasing sequence that takes index arrays."""
     shape = len(rows), *self.shape[1:]
     return Images(f'{self.name}-{name}', shape, lambda i: self._read(rows[i]), self.streamed)
 
 
-def load(config, image_size, channels, split):
+def load(config: ConfigDict, image_size: int, channels: int, split: str) -> Images:
   """The `Images` of a split, [N, image_size, image_size, channels].
 
-  A split of at most `data.decoded_gb` is decoded into a memory-mapped file in `data.cache_dir`; of
-  a larger one, images are read from their records, and decoded and resized, batch by batch.
+  A split of at most `data.decoded_gb` is decoded into a memory-mapped file in `data.cache_dir`,
+  which may be read-only once it is there; of a larger one, images are read from their records, and
+  decoded and resized, batch by batch.
 
   Args:
     config: the run's `config.data`.
@@ -58,30 +67,47 @@ def load(config, image_size, channels, split):
     split: 'train' or 'test'.
 
   Raises:
-    ValueError, FileNotFoundError: for an unknown data set, data that is not there, or images that
-      cannot be read, naming the file or value and the ways out.
+    ValueError, FileNotFoundError: for an unknown data set, data that is not there, images that
+      cannot be read, or a cache that cannot be written, naming the file or value and the ways out.
   """
-  cache = pathlib.Path(config.cache_dir).expanduser()
+  sources.check(config.name)
+  cache = files.expand(config.cache_dir, 'data.cache_dir')
   with _alone(cache, config.name):  # processes of one run would all download and decode
     source = sources.find(config, split)
     shape = source.count, image_size, image_size, channels
     recipe = f'{source.fingerprint}|{split}|{image_size}|{channels}|{config.crop}'
-    digest = hashlib.sha256(recipe.encode()).hexdigest()[:16]
+    digest = hashlib.sha256(recipe.encode('utf-8', 'surrogateescape')).hexdigest()[:16]
     path = cache / f'{config.name}-{split}-{digest}.npy'
 
     def decoded(i):
-      return resize(source.read(i), image_size, channels, config.crop, source.origin(i))
+      with faults.told(source.origin(i), 'an image', 'remove it, convert it, or get it anew'):
+        image = source.read(i)
+      return resize(image, image_size, channels, config.crop, source.origin(i))
 
     if np.prod(shape) > config.decoded_gb * 1e9:
       read = lambda rows: np.stack([decoded(int(i)) for i in rows]) if len(rows) else _none(shape)
       return Images(path.name, shape, read, streamed=True)
-    if not path.exists():
+    stored = _stored(path, shape)
+    if stored is None:
       _write(path, shape, decoded)
-    stored = np.load(path, mmap_mode='r')
+      stored = _stored(path, shape)
     return Images(path.name, shape, lambda rows: stored[rows], streamed=False)
 
 
-def hold_out(images, every):
+def identity(images: Images | np.ndarray) -> dict:
+  """What tells whether two sources hold the same images, wherever they lie.
+
+  Returns:
+    {'count': N, 'shape': [H, W, C], 'digest': of at most 64 evenly spaced images' bytes}.
+  """
+  looked_at = min(len(images), 64)
+  rows = np.arange(looked_at) * len(images) // looked_at
+  content = np.ascontiguousarray(images[rows]).tobytes()
+  digest = hashlib.sha256(content).hexdigest()[:16]
+  return {'count': len(images), 'shape': [int(n) for n in images.shape[1:]], 'digest': digest}
+
+
+def hold_out(images: Images, every: int) -> tuple[Images, Images | None]:
   """(training, validation): every `every`th image is for validation; none if `every` is 0.
 
   Raises:
@@ -91,32 +117,30 @@ def hold_out(images, every):
     return images, None
   if not 2 <= every <= len(images):
     raise ValueError(f'data.validation is {every}; it must be 0, or 2 to {len(images)} (images)')
-  kept, held = (sources.EveryNth(len(images), every, held) for held in (False, True))
+  kept, held = (splits.EveryNth(len(images), every, held) for held in (False, True))
   return images.part(f'but-{every}', kept), images.part(f'every-{every}', held)
 
 
-def identity(images):
-  rows = np.unique(np.linspace(0, len(images) - 1, 64).astype(int))
-  digest = hashlib.sha256(np.ascontiguousarray(images[rows]).tobytes()).hexdigest()[:16]
-  return {'count': len(images), 'shape': list(images.shape[1:]), 'digest': digest}
-
-
-def normalize(images):
-  """uint8 0..255 to float32 -1..1."""
+def normalize(images: Any) -> Any:
+  """uint8 0..255 to float32 -1..1, of a JAX or a NumPy array."""
   return images.astype(jnp.float32) / 127.5 - 1
 
 
-def quantize(images):
+def quantize(images: jax.Array | np.ndarray) -> jax.Array:
   """float -1..1 to uint8 0..255."""
   return jnp.round(jnp.clip((images + 1) * 127.5, 0, 255)).astype(jnp.uint8)
 
 
 @contextlib.contextmanager
-def _alone(folder, name):
-  """Holds `folder` against other processes that prepare the data set `name` there."""
-  folder.mkdir(parents=True, exist_ok=True)
-  with (folder / f'{name}.lock').open('w') as lock:
-    fcntl.flock(lock, fcntl.LOCK_EX)
+def _alone(folder: pathlib.Path, name: str) -> Iterator[None]:
+  """Holds `folder` against other processes that prepare the data set `name` there.
+
+  A folder that cannot be made is told when something is to be written there: streaming needs none.
+  """
+  with contextlib.suppress(OSError):
+    folder.mkdir(parents=True, exist_ok=True)
+  held = files.locked(folder / f'{name}.lock') if folder.is_dir() else contextlib.nullcontext()
+  with held:
     yield
 
 
@@ -124,20 +148,36 @@ def _none(shape):
   return np.zeros((0, *shape[1:]), np.uint8)
 
 
+def _stored(path, shape):
+  """The memory-mapped array of the cache; None if it is not there, or not whole, or another."""
+  try:
+    stored = np.lib.format.open_memmap(path, mode='r')
+  except (FileNotFoundError, NotADirectoryError, ValueError):  # mapping compares size and header
+    return None
+  except OSError as error:
+    raise ValueError(f'{path}, which images are kept in, cannot be read: {error}') from error
+  return stored if stored.shape == shape and stored.dtype == np.uint8 else None
+
+
 def _write(path, shape, decoded):
   """Decodes a source into the cache; the file appears when it is complete."""
-  partial = path.with_suffix(f'.{platform.node()}-{os.getpid()}.partial')
+  header = {'descr': '|u1', 'fortran_order': False, 'shape': tuple(map(int, shape))}
   try:
-    out = np.lib.format.open_memmap(partial, mode='w+', dtype=np.uint8, shape=shape)
-    for i in range(len(out)):
-      out[i] = decoded(i)
-    out.flush()
-    partial.rename(path)
-  finally:
-    partial.unlink(missing_ok=True)
+    with files.replacing(path) as partial, partial.open('wb') as out:
+      np.lib.format.write_array_header_1_0(out, header)
+      for i in range(shape[0]):  # not by mapping: a disk that is full would end the process
+        out.write(decoded(i).tobytes())
+      out.flush()
+  except OSError as error:
+    raise ValueError(
+      f'data.cache_dir {path.parent} cannot be written ({error}): name another with '
+      '--config.data.cache_dir, or set --config.data.decoded_gb=0, which needs none'
+    ) from error
 
 
-def resize(image, image_size, channels, crop=0, name='image'):
+def resize(
+  image: np.ndarray, image_size: int, channels: int, crop: int = 0, name: str = 'image'
+) -> np.ndarray:
   """uint8 [H, W] or [H, W, C] to [image_size, image_size, channels], by Pillow's bilinear.
 
   Raises:

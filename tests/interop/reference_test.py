@@ -1,6 +1,11 @@
 """Checkpoints of the reference: both sizes, both file types, and files that do not fit."""
 
+import collections
 import functools
+import re
+import subprocess
+import sys
+import traceback
 
 import jax
 import numpy as np
@@ -97,7 +102,10 @@ def test_a_file_that_does_not_fit_says_what_is_wrong(tmp_path):
   del state['prior.layers.1.bias']
   state['prior.layers.3.weight'] = np.zeros((3, 3), np.float32)
   state['encoder.1.weight'] = state['encoder.1.weight'][:5]
-  state['encoder.0.bias'] = state['encoder.0.bias'].astype(np.float64)
+  state['encoder.0.bias'] = state['encoder.0.bias'].astype(np.int64)
+  state['prior.layers.0.bias'] = state['prior.layers.0.bias'].copy()
+  state['prior.layers.0.bias'][3] = np.nan
+  state['prior.layers.2.bias'] = np.full_like(state['prior.layers.2.bias'], 1e300, np.float64)
   np.savez(tmp_path / 'odd.npz', **state)
   with pytest.raises(ValueError) as error:
     reference.import_checkpoint(tmp_path / 'odd.npz', small(mnist.get_config()), tmp_path / 'run')
@@ -105,12 +113,205 @@ def test_a_file_that_does_not_fit_says_what_is_wrong(tmp_path):
     'missing: prior.layers.1.bias',
     'surplus: prior.layers.3.weight (3, 3)',
     'encoder.1.weight is float32(5, 32, 3, 3, 1)',
-    'encoder.0.bias is float64(32,)',
+    'encoder.0.bias is int64(32,)',
+    'prior.layers.0.bias holds numbers that are not finite',
+    'prior.layers.2.bias holds numbers that are not finite',
   ):
     assert fault in str(error.value)
   assert not (tmp_path / 'run').exists()
 
 
+def assert_is_the_model(state, atol=0.0):
+  assert state.keys() == STATE.keys()
+  for name, array in state.items():
+    assert array.dtype == np.float32
+    np.testing.assert_allclose(array, STATE[name], rtol=atol, atol=atol, err_msg=name)
+
+
+WRAPPED = [
+  'module.',
+  '_orig_mod.',
+  'module._orig_mod.',
+  '_orig_mod.module.',
+  'model.',
+  'net.module.',
+]
+
+
+@pytest.mark.parametrize('prefix', WRAPPED)
+def test_prefixes_of_wrappers_go(tmp_path, prefix):
+  np.savez(tmp_path / 'x.npz', **{prefix + name: array for name, array in STATE.items()})
+  assert_is_the_model(reference.load_state_dict(tmp_path / 'x.npz'))
+
+
+def test_a_wrapper_of_a_part_goes(tmp_path):
+  names = {name: name.replace('encoder.', 'encoder._orig_mod.') for name in STATE}
+  np.savez(tmp_path / 'x.npz', **{names[name]: array for name, array in STATE.items()})
+  assert_is_the_model(reference.load_state_dict(tmp_path / 'x.npz'))
+
+
+@pytest.mark.parametrize('dtype', [np.float64, np.float16])
+def test_other_widths_become_float32(tmp_path, dtype):
+  np.savez(tmp_path / 'x.npz', **{name: array.astype(dtype) for name, array in STATE.items()})
+  assert_is_the_model(reference.load_state_dict(tmp_path / 'x.npz'), 1e-3)
+
+
+def test_one_model_twice_is_refused(tmp_path):
+  np.savez(tmp_path / 'x.npz', **STATE, **{f'module.{name}': x for name, x in STATE.items()})
+  with pytest.raises(ValueError, match='x.npz holds .* twice.*: save one model alone'):
+    reference.load_state_dict(tmp_path / 'x.npz')
+
+
+@pytest.fixture
+def torch():
+  return pytest.importorskip('torch')
+
+
+@pytest.fixture
+def tensors(torch):
+  return {name: torch.from_numpy(array) for name, array in STATE.items()}
+
+
+PLACES = [
+  'state_dict',
+  'model',
+  'model_state_dict',
+  'net',
+  'generator',
+  'checkpoint/state_dict',
+  '',
+]
+
+
+@pytest.mark.parametrize('place', PLACES)
+def test_a_state_dict_is_found_beside_other_entries(tmp_path, torch, tensors, place):
+  saved = {f'module.{name}': tensor for name, tensor in tensors.items()}
+  weight = torch.nn.Parameter(torch.ones(3))
+  optimizer = torch.optim.Adam([weight])
+  weight.sum().backward()
+  optimizer.step()
+  for name in reversed(place.split('/') if place else []):
+    others = {'epoch': 3, 'loss': 0.1, 'rng': torch.ones(3), 'metrics': {'fid': torch.ones(())}}
+    saved = {name: saved, 'optimizer': optimizer.state_dict(), 'scheduler': None, **others}
+  torch.save(saved, tmp_path / 'x.pth')
+  assert_is_the_model(reference.load_state_dict(tmp_path / 'x.pth'))
+
+
+def test_several_state_dicts_are_refused(tmp_path, torch, tensors):
+  torch.save({'model': tensors, 'ema': dict(tensors)}, tmp_path / 'x.pth')
+  with pytest.raises(ValueError, match='several state dicts .model, ema.: save the state_dict'):
+    reference.load_state_dict(tmp_path / 'x.pth')
+
+
+@pytest.mark.parametrize('dtype', ['float16', 'bfloat16', 'float64'])
+def test_tensors_of_other_widths_become_float32(tmp_path, torch, tensors, dtype):
+  torch.save({n: x.to(getattr(torch, dtype)) for n, x in tensors.items()}, tmp_path / 'x.pth')
+  atol = {'float16': 1e-3, 'bfloat16': 1e-2, 'float64': 0}[dtype]
+  assert_is_the_model(reference.load_state_dict(tmp_path / 'x.pth'), atol)
+
+
+@pytest.mark.parametrize('zipped', [True, False])
+def test_parameters_of_an_ordered_dict_are_read(tmp_path, torch, tensors, zipped):
+  parameters = collections.OrderedDict((n, torch.nn.Parameter(x)) for n, x in tensors.items())
+  torch.save(parameters, tmp_path / 'x.pth', _use_new_zipfile_serialization=zipped)
+  assert_is_the_model(reference.load_state_dict(tmp_path / 'x.pth'))
+
+
+def refused(path, match):
+  """The error of a file, which does not advise to run what it says."""
+  with pytest.raises(ValueError, match=match) as error:
+    reference.load_state_dict(path)
+  shown = ''.join(traceback.format_exception(error.value))
+  assert str(path) in str(error.value)
+  assert not re.search('weights_only=False|allow_pickle|safe_globals|arbitrary code', shown)
+
+
+PAGES = {
+  'page': b'<!DOCTYPE html><html>',
+  'pointer': b'version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n',
+  'empty': b'',
+  'zeros': bytes(1000),
+}
+
+
+@pytest.mark.parametrize('content', PAGES)
+@pytest.mark.parametrize('suffix', ['pth', 'pt', 'npz'])
+def test_what_is_no_checkpoint_is_refused(tmp_path, content, suffix):
+  path = tmp_path / f'x.{suffix}'
+  path.write_bytes(PAGES[content])
+  refused(path, 'save (its|the arrays of its) state_dict')
+
+
+@pytest.mark.parametrize('kept', [4, 100, 0.5, 0.99])
+@pytest.mark.parametrize('kind', ['npz', 'pth', 'old.pth'])
+def test_a_file_that_is_cut_short_is_refused(tmp_path, request, kept, kind):
+  path = tmp_path / f'x.{kind}'
+  if kind == 'npz':
+    np.savez(path, **STATE)
+  else:
+    request.getfixturevalue('torch').save(
+      request.getfixturevalue('tensors'), path, _use_new_zipfile_serialization=kind == 'pth'
+    )
+  content = path.read_bytes()
+  path.write_bytes(content[: int(kept if kept > 1 else kept * len(content))])
+  refused(path, 'cannot be read as .*state_dict')
+
+
+def test_a_whole_module_is_refused(tmp_path, torch):
+  for i, whole in enumerate([torch.nn.Linear(2, 2), {'model': torch.nn.Linear(2, 2), 'epoch': 3}]):
+    torch.save(whole, tmp_path / f'{i}.pth')
+    refused(tmp_path / f'{i}.pth', r'Python objects.*save its state_dict\(\)')
+
+
+def test_what_holds_no_state_dict_is_refused(tmp_path, torch):
+  for i, other in enumerate([{}, [], 3, torch.ones(3), {'epoch': 3}, {'a': {'b': torch.ones(3)}}]):
+    torch.save(other, tmp_path / f'{i}.pth')
+    refused(tmp_path / f'{i}.pth', 'holds no state dict of tensors: save the state_dict')
+
+
+def test_a_tensor_without_an_array_is_named(tmp_path, torch, tensors):
+  tensors['encoder.0.bias'] = tensors['encoder.0.bias'].to_sparse()
+  torch.save(tensors, tmp_path / 'x.pth')
+  refused(tmp_path / 'x.pth', 'encoder.0.bias cannot be read as an array')
+
+
+def test_arrays_of_objects_are_refused(tmp_path):
+  np.savez(tmp_path / 'x.npz', **STATE, state=np.array({'a': 1}, object))
+  refused(tmp_path / 'x.npz', r'Python objects; save the arrays of its state_dict\(\)')
+
+
+@pytest.mark.parametrize('suffix', ['pth', 'npz'])
+def test_a_folder_is_refused(tmp_path, suffix):
+  (tmp_path / f'x.{suffix}').mkdir()
+  refused(tmp_path / f'x.{suffix}', 'is a folder; --checkpoint must be a file')
+
+
 def test_a_file_that_is_not_there_is_named(tmp_path):
   with pytest.raises(FileNotFoundError, match='no checkpoint at .*nowhere.pth'):
     reference.load_state_dict(tmp_path / 'nowhere.pth')
+
+
+def test_files_are_found_in_the_home_folder(tmp_path, monkeypatch):
+  monkeypatch.setenv('HOME', str(tmp_path))
+  np.savez(tmp_path / 'x.npz', **STATE)
+  assert_is_the_model(reference.load_state_dict('~/x.npz'))
+
+
+def test_addresses_are_refused(tmp_path):
+  np.savez(tmp_path / 'x.npz', **STATE)
+  with pytest.raises(ValueError, match='--checkpoint is gs://b/x.pth.*mount the storage'):
+    reference.load_state_dict('gs://b/x.pth')
+  with pytest.raises(ValueError, match='--workdir is gs://b/run.*mount the storage'):
+    reference.import_checkpoint(tmp_path / 'x.npz', small(mnist.get_config()), 'gs://b/run')
+
+
+def test_the_command_tells_its_errors_in_a_line(tmp_path):
+  command = [sys.executable, '-m', 'fsvae_jax.interop.reference', '--config=configs/mnist.py']
+  command += [f'--checkpoint={tmp_path}/x.pth', f'--workdir={tmp_path}/run']
+  for more, said in (
+    ([], 'no checkpoint at'),
+    (['extra', 'words'], 'not understood: extra words'),
+  ):
+    done = subprocess.run([*command, *more], capture_output=True, text=True)
+    assert done.returncode == 1 and said in done.stderr and 'Traceback' not in done.stderr
+  assert not list(tmp_path.iterdir())

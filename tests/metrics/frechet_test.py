@@ -1,5 +1,7 @@
 """The Frechet distance on cases with a known answer."""
 
+import multiprocessing
+
 import numpy as np
 import pytest
 from scipy import linalg
@@ -46,3 +48,42 @@ def test_singular_covariances_are_no_trouble():
 def test_features_that_have_no_covariance_are_refused(features):
   with pytest.raises(ValueError, match='two or more vectors, all finite'):
     frechet.gaussian(features)
+
+
+def compute(log):
+  with log.open('a') as file:
+    file.write('computed\n')
+  return np.random.default_rng(0).normal(size=(9, 3))
+
+
+def keep(path, log):
+  frechet.kept(path, lambda: compute(log))
+
+
+def test_statistics_are_computed_once_by_whoever_comes_first(tmp_path):
+  path, log = tmp_path / 'kept' / 'x.npz', tmp_path / 'log'
+  spawn = multiprocessing.get_context('spawn')
+  group = [spawn.Process(target=keep, args=(path, log)) for _ in range(3)]
+  for process in group:
+    process.start()
+  for process in group:
+    process.join()
+    assert process.exitcode == 0
+  assert log.read_text() == 'computed\n'
+  want = frechet.gaussian(compute(log))
+  np.testing.assert_array_equal(frechet.load(path).covariance, want.covariance)
+
+
+@pytest.mark.parametrize('content', [b'', b'PK half a file', b'\0' * 200])
+def test_damaged_statistics_are_named_and_made_anew(tmp_path, content):
+  path = tmp_path / 'x.npz'
+  path.write_bytes(content)
+  with pytest.raises(ValueError, match='x.npz cannot be read as statistics'):
+    frechet.load(path)
+  assert len(frechet.kept(path, lambda: compute(tmp_path / 'log')).mean) == 3
+
+
+def test_statistics_of_another_shape_are_named(tmp_path):
+  np.savez(tmp_path / 'x.npz', mu=np.zeros(3), sigma=np.zeros((3, 2)))
+  with pytest.raises(ValueError, match=r'mu \(3,\), sigma \(3, 2\); expected \[D\]'):
+    frechet.load(tmp_path / 'x.npz')

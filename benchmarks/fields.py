@@ -1,0 +1,28 @@
+"""Fields of the configuration on a benchmark's command line: `model.timesteps=4 model.draws=5`."""
+
+import ast
+
+
+def add_to(parser, default=()):
+  """Adds the positional arguments `fields`; `parsed` reads them."""
+  parser.add_argument(
+    'fields', nargs='*', default=list(default), help='of the configuration, as model.timesteps=4'
+  )
+
+
+def parsed(arguments):
+  """{'section.field': value} of ['section.field=value', ...]."""
+  pairs = dict(argument.split('=', 1) for argument in arguments)
+  return {name: _value(text) for name, text in pairs.items()}
+
+
+def flags(fields):
+  """The fields as flags of fsvae_jax.main."""
+  return [f'--config.{name}={value}' for name, value in fields.items()]
+
+
+def _value(text):
+  try:
+    return ast.literal_eval(text)
+  except (ValueError, SyntaxError):
+    return text

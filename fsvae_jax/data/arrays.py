@@ -1,0 +1,122 @@
+"""Images as arrays: IDX files, as MNIST's, and NumPy's .npz and .npy."""
+
+import gzip
+import math
+import pathlib
+import re
+from typing import Any
+
+import numpy as np
+
+from fsvae_jax.data import faults, folders, splits
+
+GZIP = b'\x1f\x8b'
+WHOLE = 'get it anew, it is cut short or damaged'
+EXPECTED = 'uint8 of shape [N, H, W], [N, H, W, 1] or [N, H, W, 3]'
+NAMES = ('', 'x', 'images', 'image', 'data', 'arr 0')  # of arrays of images, beside the split's
+
+
+def numbered(fingerprint: str, origin: object, images: np.ndarray) -> splits.Source:
+  """A Source of an array of images [N, H, W] or [N, H, W, C].
+
+  Raises:
+    ValueError: with `origin`, for an array of another type or shape.
+  """
+  kind = f'{images.dtype}{images.shape}'
+  if images.dtype != np.uint8 or images.ndim < 3 or images.shape[3:] not in ((), (1,), (3,)):
+    raise ValueError(f'{origin} is {kind}; expected {EXPECTED}')
+  if 0 in images.shape[1:]:
+    raise ValueError(f'{origin} is {kind}: its images have no pixels')
+  return splits.Source(
+    fingerprint, len(images), images.__getitem__, lambda i: f'{origin}: image {i}'
+  )
+
+
+def idx_files(folder: pathlib.Path, kind: str) -> list[folders.File]:
+  """The IDX files of 'images' or 'labels' in a folder, under any of their usual names.
+
+  `train-images-idx3-ubyte` and `train-images.idx3-ubyte`, gzipped or not; of several copies of one
+  file, the first.
+  """
+  pattern = re.compile(rf'(.*\b|.*_){kind}[-._]idx\d([-._]ubyte)?(\.gz)?', re.IGNORECASE)
+  files = [file for file in folders.plain_files(folder) if pattern.fullmatch(file.path.name)]
+  plain = lambda file: re.sub(r'[\W_]+', '-', file.path.name.lower().removesuffix('.gz'))
+  return splits.first_of(files, plain)
+
+
+def idx_folder(folder: pathlib.Path, split: str) -> splits.Source | None:
+  """The images of a folder's IDX files; None if there are none.
+
+  Raises:
+    ValueError: for files that cannot be read, several of one split, and as `splits.choose`.
+  """
+
+  def source(files):
+    file = _single(files, folder)
+    return numbered(folders.stamp(files), file, read_idx(file.path))
+
+  files = idx_files(folder, 'images')
+  return splits.choose(folders.file_parts(files), split, source, folder, 'files') if files else None
+
+
+def read_idx(path: pathlib.Path) -> np.ndarray:
+  """The uint8 array of an IDX file, gzipped or not.
+
+  Raises:
+    ValueError: naming the file, if it is not one or not whole.
+  """
+  with faults.told(path, 'an IDX file', WHOLE):
+    data = path.read_bytes()
+    data = gzip.decompress(data) if data.startswith(GZIP) else data
+  if data[:3] != b'\0\0\x08' or len(data) < 4 + 4 * data[3]:
+    raise ValueError(f'{path} is not an IDX file of unsigned bytes: {WHOLE}')
+  start = 4 + 4 * data[3]
+  shape = tuple(int.from_bytes(data[i : i + 4], 'big') for i in range(4, start, 4))
+  if len(data) - start != math.prod(shape):
+    raise ValueError(f'{path} holds {len(data) - start} bytes, its header says {shape}: {WHOLE}')
+  return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
+
+
+def array_file(path: pathlib.Path, split: str) -> splits.Source:
+  """The images of an .npy file, or of the arrays of an .npz file that are named as images are.
+
+  Raises:
+    ValueError: for a file that cannot be read, or has no such array, and as `splits.choose`.
+  """
+  fingerprint = folders.stamp([folders.File(path, path.stat())])
+  with faults.told(path, 'arrays', WHOLE):
+    arrays: Any
+    if path.suffix.lower() == '.npy':
+      arrays = {'images': np.lib.format.open_memmap(path, mode='r')}
+    else:
+      arrays = np.lib.npyio.NpzFile(path.open('rb'), own_fid=True)
+
+  def source(names):
+    name = _single(names, path)
+    origin = f'{path}: array {name}'
+    with faults.told(origin, 'numbers', f'save it anew, as {EXPECTED}'):
+      images = np.asanyarray(arrays[name])  # others, of whatever kind, are not looked at
+    return numbered(fingerprint, origin, images)
+
+  return splits.choose(_array_parts(path, list(arrays)), split, source, path, 'arrays')
+
+
+def _single(items, where):
+  if len(items) > 1:
+    names = ', '.join(map(str, items))
+    raise ValueError(f'{where} has several for one split ({names}): keep one, or name it train')
+  return items[0]
+
+
+def _array_parts(path, names):
+  """Of each split's arrays, the one that is most surely named as images are."""
+  split = {name: splits.named(name) for name in names}
+  words = {name: re.split(r'[\W_]+', name.lower()) for name in names}
+  rest = {name: ' '.join(w for w in words[name] if w != split[name]) for name in names}
+  known = [name for sure in NAMES for name in names if rest[name] == sure]
+  if not known:
+    raise ValueError(
+      f'{path} has arrays {", ".join(names)}; expected train and test, or x_train and x_test, or '
+      'images'
+    )
+  return [splits.Part(split[name], name, name) for name in splits.first_of(known, split.get)]

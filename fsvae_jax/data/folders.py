@@ -1,0 +1,193 @@
+"""Images as people keep them: folders of image files, and ArrayRecord files of encoded images.
+
+An image is read as a viewer shows it: turned as its EXIF data says, on white where it is
+transparent, the first frame of several.
+"""
+
+import io
+import os
+import pathlib
+import stat
+from collections import Counter
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+from array_record.python import array_record_module
+from grain.sources import ArrayRecordDataSource
+from PIL import Image, ImageOps
+
+from fsvae_jax.data import faults, splits
+
+SUFFIXES = ('.png', '.jpg', '.jpeg', '.jfif', '.bmp', '.gif', '.tif', '.tiff', '.webp')
+BACKGROUND = 'white'  # of what is transparent
+DECODING = 'upright, on white'  # changes with what `decode` makes of files, as caches must
+
+
+class File(NamedTuple):
+  """A file and what the system says of it, asked once."""
+
+  path: pathlib.Path
+  stat: os.stat_result
+
+  def __str__(self) -> str:
+    return str(self.path)
+
+  @property
+  def key(self) -> tuple[int, int]:
+    """The same for every link to the file."""
+    return self.stat.st_dev, self.stat.st_ino
+
+
+def stamp(files: list[File]) -> str:
+  """Names, sizes and times of files: changes when one of them is replaced."""
+  return '|'.join(f'{f.path}:{f.stat.st_size}:{f.stat.st_mtime_ns}' for f in files)
+
+
+def is_hidden(name: str) -> bool:
+  """Whether a file or folder is of no one's making: `.DS_Store`, `._x.png`, `__MACOSX`."""
+  return name.startswith('.') or name == '__MACOSX'
+
+
+def plain_files(folder: pathlib.Path) -> list[File]:
+  """The files of a folder itself, by name, but the hidden ones."""
+  paths = sorted(path for path in folder.iterdir() if not is_hidden(path.name))
+  return [File(path, path.stat()) for path in paths if path.is_file()]
+
+
+def file_parts(files: list[File]) -> list[splits.Part]:
+  """Files of images, whose names have the split's as a word."""
+  return [splits.Part(splits.named(file.path.name), file.key, file) for file in files]
+
+
+def image_folder(folder: pathlib.Path, split: str) -> splits.Source | None:
+  """The image files below `folder`, in folders that name splits or not; None if there are none.
+
+  Links are followed, but those that lead back to a folder on the way to them.
+
+  Raises:
+    ValueError: for what cannot be read, links that lead nowhere, and as `splits.choose`.
+  """
+  files, left_out = _walk(folder)
+  if not files:
+    return None
+  names = _split_names([file.path.relative_to(folder).parts[:-1] for file in files])
+  parts = [splits.Part(name, file.key, file) for name, file in zip(names, files, strict=True)]
+  return splits.choose(parts, split, _images, folder, left_out=left_out)
+
+
+def record_folder(folder: pathlib.Path, split: str) -> splits.Source | None:
+  """The records of ArrayRecord files, each an image file's bytes; None if there are no files.
+
+  Raises:
+    ValueError: for what cannot be read, and as `splits.choose`.
+  """
+
+  def source(files):
+    records = ArrayRecordDataSource([_shard(file) for file in files])
+    read = lambda i: decode(io.BytesIO(records[i]))
+    origin = lambda i: f'{folder}: {split} record {i}'
+    return splits.Source(f'{DECODING}|{stamp(files)}', len(records), read, origin)
+
+  files = [file for file in plain_files(folder) if '.array_record' in file.path.name]
+  return splits.choose(file_parts(files), split, source, folder, 'files') if files else None
+
+
+def decode(file: pathlib.Path | BinaryIO) -> np.ndarray:
+  """The uint8 array [H, W] or [H, W, 3] of an image file.
+
+  Raises:
+    ValueError: for more than 8 bits a channel or more pixels than Pillow takes for an image.
+    Exception: whatever Pillow raises at a damaged file.
+  """
+  with Image.open(file) as opened:
+    picture: Image.Image = opened
+    if picture.mode.startswith(('I', 'F')):
+      raise ValueError(f'mode {picture.mode}, more than 8 bits a channel')
+    if picture.width * picture.height > (Image.MAX_IMAGE_PIXELS or np.inf):
+      raise ValueError(f'{picture.width}x{picture.height} pixels, too many')
+    picture = ImageOps.exif_transpose(picture)
+    if picture.has_transparency_data:
+      picture = picture.convert('RGBA')
+      ground = Image.new('RGBA', picture.size, BACKGROUND)
+      picture = Image.alpha_composite(ground, picture)
+    return np.asarray(picture.convert('L' if picture.mode in ('1', 'L') else 'RGB'))
+
+
+def _images(files):
+  return splits.Source(
+    f'{DECODING}|{stamp(files)}',
+    len(files),
+    lambda i: decode(files[i].path),
+    lambda i: str(files[i]),
+  )
+
+
+def _walk(root):
+  """(image files, sorted; how many files of which kind are left out) below a folder."""
+  files: list[File] = []
+  left_out: Counter[str] = Counter()
+  for folder, folders, names in os.walk(root, onerror=_stop, followlinks=True):
+    folder = pathlib.Path(folder)
+    shown = [name for name in folders if not is_hidden(name)]
+    left_out['hidden'] += len(folders) - len(shown) + sum(map(is_hidden, names))
+    folders[:] = [name for name in shown if not _leads_back(root, folder / name)]
+    left_out['links that lead back'] += len(shown) - len(folders)
+    for name in names:
+      if not is_hidden(name):
+        file = _regular(folder / name)
+        if file.path.suffix.lower() in SUFFIXES:
+          files.append(file)
+        else:
+          left_out[file.path.suffix.lower() or 'without an ending'] += 1
+  return sorted(files, key=lambda file: file.path), left_out
+
+
+def _stop(error):
+  raise error
+
+
+def _regular(path):
+  try:
+    file = File(path, path.stat())
+  except OSError as error:
+    raise ValueError(f'{path} leads nowhere ({error.strerror}): remove this link') from error
+  if not stat.S_ISREG(file.stat.st_mode):
+    raise ValueError(f'{path} is no file that can be read as often as needed: remove it')
+  return file
+
+
+def _leads_back(root, folder):
+  """Whether a folder is a link to one on the way to it, or above: it would be walked for ever."""
+  if not folder.is_symlink():
+    return False
+  target = pathlib.Path(os.path.realpath(folder))
+  way = [above for above in folder.parents if above.is_relative_to(root)]
+  return any(pathlib.Path(os.path.realpath(above)).is_relative_to(target) for above in way)
+
+
+def _split_names(ways):
+  """What split each file's folders name: on the highest level on which any does, so that folders
+  of classes may bear such a name below."""
+  known = splits.TRAIN + splits.TEST
+  ways = [[part.lower() for part in way] for way in ways]
+  levels = [next((i for i, part in enumerate(way) if part in known), len(way)) for way in ways]
+  level = min(levels)
+  return [way[level] if level < len(way) and way[level] in known else '' for way in ways]
+
+
+class _Shard(NamedTuple):
+  """A file of records as ArrayRecordDataSource takes it, which then need not count them again."""
+
+  filename: bytes  # as text, it would have to be UTF-8
+  skip: int
+  take: int
+  examples_in_shard: int
+
+
+def _shard(file):
+  name = os.fsencode(file.path)
+  with faults.told(file, 'an ArrayRecord file', 'remove it, or make it anew'):
+    reader = array_record_module.ArrayRecordReader(name)
+    count = reader.num_records()
+    reader.close()
+  return _Shard(name, 0, count, count)

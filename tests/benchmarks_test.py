@@ -1,0 +1,178 @@
+"""Every benchmark runs to its table, a few steps of a small model."""
+
+import json
+import math
+import pathlib
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from benchmarks import ahead, fidelity, plain, scaling, soak, streaming
+from benchmarks import run as speed
+from fsvae_jax.interop import reference
+from fsvae_jax.models import fsvae
+
+pytestmark = pytest.mark.usefixtures('quick_compilation')
+
+SMALL = ['model.features=(4,4,4,4)', 'model.timesteps=2', 'model.latent_dim=6', 'model.draws=3']
+
+
+@pytest.fixture
+def main(monkeypatch, capsys):
+  """Function that runs a benchmark's command in this process; what it prints."""
+  monkeypatch.setenv('JAX_DISABLE_MOST_OPTIMIZATIONS', '1')  # for processes that it starts
+
+  def main(benchmark, *arguments):
+    monkeypatch.setattr(sys, 'argv', [benchmark.__name__, *map(str, arguments)])
+    benchmark.main()
+    return capsys.readouterr().out
+
+  return main
+
+
+def assert_finite(tree):
+  values = [x for x in jax.tree.leaves(tree) if isinstance(x, float | int)]
+  assert values and all(math.isfinite(x) for x in values), tree
+
+
+@pytest.fixture(scope='module')
+def mnist(tmp_path_factory):
+  """Noise in the shape of MNIST."""
+  path = tmp_path_factory.mktemp('data') / 'mnist.npz'
+  rng = np.random.default_rng(0)
+  images = rng.integers(0, 256, (200, 28, 28), np.uint8)
+  np.savez(path, train=images, test=images[:16] // 2)
+  return path
+
+
+def test_fidelity_prints_the_learning_curve(main, mnist, tmp_path):
+  fields = [*SMALL, 'train.batch_size=8', 'test.images=16', 'test.batch_size=8']
+  flags = ['--seeds', '0', '--steps', '2', '--every', '1', '--path', mnist, '--pytorch_init']
+  out = ['--out', tmp_path / 'out.json', f'data.cache_dir={tmp_path}']
+  printed = main(fidelity, *flags, *out, *fields)
+  (curve,) = json.loads((tmp_path / 'out.json').read_text()).values()
+  assert_finite(curve['2'])
+  assert curve['2'][0] > 0 and 0 <= curve['2'][1] <= 1
+  assert '| running, mean | ' in printed and '| agreement (at t = 0) after | 0 steps |' in printed
+
+
+def test_every_kind_of_statistics_gives_a_first_pass():
+  nets = fsvae.build(fsvae.FSVAEConfig(features=(4, 4), timesteps=2, latent_dim=6, draws=3))
+  variables = jax.jit(lambda key: fsvae.init(nets, key))(jax.random.key(0))
+  x_BTD = jax.random.bernoulli(jax.random.key(1), 0.5, (8, 2, 6)).astype(jax.numpy.float32)
+  picks_BTD = jax.numpy.zeros((8, 2, 6), jax.numpy.int32)
+  others = {name: f for name, f in fidelity.STATISTICS.items() if f}
+  with jax.numpy_rank_promotion('allow'):
+    run = jax.jit(lambda v: {name: f(nets, v, x_BTD, picks_BTD) for name, f in others.items()})
+    passes = run(variables)
+  assert set(passes) == {'per_step', 'cumulative', 'prefix'}
+  for z_BTD in passes.values():
+    assert z_BTD.shape == (8, 2, 6) and set(np.unique(z_BTD)) <= {0.0, 1.0}
+  np.testing.assert_array_equal(passes['prefix'][:, 0], passes['per_step'][:, 0])  # one step alike
+
+
+def test_speed_prints_all_its_tables(main, monkeypatch, tmp_path):
+  calls = []
+
+  def here(what, huge_pages=True, cache=None, processes=1, **kwargs):
+    calls.append(what)
+    if what == 'train':  # measured by the next test
+      return {'images_per_s': 100.0, 'compile_s': 1.0, 'peak_memory_gb': 1.0}
+    kwargs['batch'] = 4
+    return speed.measure(what, **kwargs)
+
+  monkeypatch.setattr(speed, 'apart', here)
+  monkeypatch.setattr(speed, 'rates', lambda *_: {'gflops': 100.0, 'copy_gb_per_s': 10.0})
+  out = tmp_path / 'new' / 'speed.json'
+  parts = '--only', 'train', 'sample', 'overhead'
+  small = '--batches', '4', '--repetitions', '1', '--seconds', '0', '--out', out, *SMALL
+  printed = main(speed, *parts, *small)
+  assert {'rates', 'train', 'generate', 'reconstruct', 'overhead'} == set(calls)
+  assert_finite(json.loads(out.read_text()))
+  assert '| training, batch | images/s |' in printed and '| overhead |' in printed
+
+
+def test_speed_is_measured_with_all_techniques_off():
+  small = {'model.features': (4, 4, 4, 4), 'model.latent_dim': 6, 'model.draws': 3}
+  kwargs = {'batch': 4, 'timesteps': 2, 'repetitions': 1, 'seconds': 0, 'changed': small}
+  with jax.numpy_rank_promotion('allow'):
+    assert_finite(speed.measure('train', off=plain.TECHNIQUES, **kwargs))
+
+
+def test_products_are_measured(monkeypatch):
+  monkeypatch.setattr(speed.jnp, 'ones', lambda shape, dtype: np.ones((8, 8), dtype))
+  assert_finite(speed.rates('float32', 1, 0))
+
+
+def test_scaling_counts_predicts_and_measures(main, monkeypatch, tmp_path):
+  (rate, peak) = scaling.measured(1, 8, {'model.features': '(4,4,4,4)', 'model.timesteps': 2})
+  assert rate > 0 and 0 < peak < 10
+  monkeypatch.setattr(scaling, 'measured', lambda *_: (100.0, 1.0))
+  main(scaling, '--out', tmp_path / 'scaling.json', *SMALL)
+  result = json.loads((tmp_path / 'scaling.json').read_text())
+  assert_finite(result)
+  assert result['sent']['all_reduces'] > 0 and result['sent']['gradient_bytes'] > 0
+  assert all(0 < share <= 1 for row in result['predicted'].values() for share in row.values())
+
+
+def test_soak_trains_twice_to_the_same_parameters(main, tmp_path):
+  small = 'model.image_size=8', 'model.features=(4,8)', 'model.timesteps=2', 'model.draws=3'
+  flags = '--workdir', tmp_path, '--steps', '20', '--kills', '0'
+  result = json.loads(main(soak, *flags, *small, f'data.cache_dir={tmp_path}/cache'))
+  assert result['differing_arrays'] == [] and result['arrays'] > 50
+  assert result['steps_of_both'] == [20, 20] and not result['lines_lost_or_double']
+
+
+def test_streaming_reads_and_trains(main, tmp_path):
+  flags = '--folder', tmp_path, '--gb', '0.002', '--steps', '10', '--seconds', '0.1'
+  small = 'train.batch_size=8', 'test.images=8', 'model.timesteps=2', 'model.features=(4,4)'
+  result = json.loads(main(streaming, *flags, *small, f'data.cache_dir={tmp_path}/cache'))
+  assert_finite(result)
+  assert result['training']['steps'] == 10 and result['reading']['images'] >= 150
+
+
+HLO = """
+%body (p: f32[4]) -> f32[4] {
+  %p = f32[4] parameter(0)
+  ROOT %a = f32[4] add(%p, %p), backend_config={"estimated_cycles":"10"}
+}
+
+ENTRY %main (x: f32[4]) -> f32[4] {
+  %x = f32[4] parameter(0)
+  %l = f32[4] while(%x), condition=%c, body=%body, backend_config={"known_trip_count":{"n":"3"}}
+  ROOT %m = f32[4] multiply(%l, %l), backend_config={"estimated_cycles":"5"}
+}
+"""
+
+
+def test_kernels_and_cycles_are_counted_through_loops():
+  assert ahead.total(HLO, ahead.kernels) == 3 + 1
+  assert ahead.total(HLO, ahead.cycles) == 3 * 10 + 5
+
+
+def test_the_step_is_compiled_ahead_for_a_gpu(main, monkeypatch):
+  pytest.importorskip('jax_cuda12_plugin', reason="needs pip install 'jax[cuda12]'")
+  printed = main(ahead, '--target', 'h200', '--batch', '8', *SMALL)
+  assert 'kernels: ' in printed
+
+
+def test_weights_are_drawn_as_pytorch_does(main, tmp_path):
+  pytest.importorskip('torch')
+  from benchmarks import pytorch_init
+
+  main(pytorch_init, '--out', tmp_path / 'init.npz')
+  state = reference.load_state_dict(tmp_path / 'init.npz')
+  wanted = {name for name, _ in reference.leaves((32, 64, 128, 256)).values()}
+  assert set(state) == wanted
+  bound = 1 / math.sqrt(1 * 9)
+  weight = state['encoder.0.weight']
+  assert 0.9 * bound < np.abs(weight).max() <= bound
+
+
+def test_each_benchmark_has_a_test_here():
+  text = pathlib.Path(__file__).read_text()
+  for path in (pathlib.Path(__file__).parent.parent / 'benchmarks').glob('*.py'):
+    if path.stem not in ('__init__', 'fields'):
+      assert path.stem in text

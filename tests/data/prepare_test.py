@@ -1,0 +1,63 @@
+"""The command that prepares data for TFDS, as it is documented."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from fsvae_jax import data
+from tests.data import making
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def prepare(folder, tfds_dir):
+  """Exit code and output of the command."""
+  command = [sys.executable, ROOT / 'launch/prepare_data.py', '--name=mnist']
+  done = subprocess.run(
+    [*command, f'--idx_dir={folder}', f'--tfds_dir={tfds_dir}'],
+    env=os.environ | {'PYTHONPATH': str(ROOT)},
+    capture_output=True,
+    text=True,
+  )
+  return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.parametrize('names', ['{}-{}-idx{}-ubyte.gz', '{}-{}.idx{}-ubyte'])
+def test_idx_files_become_a_data_set_of_tfds(config, tmp_path, names):
+  images = {'train': (12, 'train'), 'test': (5, 't10k' if 'gz' in names else 'test')}
+  images = {
+    s: (np.random.default_rng(n).integers(0, 256, (n, 28, 28), np.uint8), stem)
+    for s, (n, stem) in images.items()
+  }
+  for array, stem in images.values():
+    making.write_idx(tmp_path / 'idx' / names.format(stem, 'images', 3), array)
+    labels = np.arange(len(array), dtype=np.uint8) % 10
+    making.write_idx(tmp_path / 'idx' / names.format(stem, 'labels', 1), labels)
+  code, out, error = prepare(tmp_path / 'idx', tmp_path / 'tfds')
+  assert code == 0, error
+  assert 'mnist train: 12 examples' in out and 'mnist test: 5 examples' in out
+
+  config.update(name='mnist', path='')
+  for split, (array, _) in images.items():
+    loaded = np.asarray(data.load(config, 28, 1, split))[..., 0]
+    assert sorted(map(bytes, loaded)) == sorted(map(bytes, array))  # TFDS shuffles
+  (records,) = (tmp_path / 'tfds').rglob('mnist-train.array_record*')
+  records.write_bytes(records.read_bytes()[:-100])
+  config.crop = 1  # not from the cache
+  with pytest.raises(ValueError, match='mnist/3.*cannot be read.*: remove it'):
+    data.load(config, 28, 1, 'train')
+
+
+def test_what_is_missing_or_does_not_fit_is_told_in_a_line(tmp_path):
+  code, _, error = prepare(tmp_path / 'nowhere', tmp_path)
+  assert code == 1 and '--idx_dir' in error and 'is no folder' in error
+  making.write_idx(tmp_path / 'idx/train-images-idx3-ubyte', np.zeros((3, 28, 28), np.uint8))
+  code, _, error = prepare(tmp_path / 'idx', tmp_path)
+  assert code == 1 and 'has no train-labels-idx1-ubyte[.gz]' in error and 'Trace' not in error
+  making.write_idx(tmp_path / 'idx/train-labels-idx1-ubyte', np.zeros(4, np.uint8))
+  code, _, error = prepare(tmp_path / 'idx', tmp_path)
+  assert code == 1 and 'images (3, 28, 28) and labels (4,)' in error and 'Trace' not in error
