@@ -38,18 +38,18 @@ def evaluated(variables):
   return jax.jit(lambda v: fsvae.forward(NETS, v, IMAGE, picks('eval')))(variables)
 
 
-def train_pass(variables, dtype=jnp.float32, nets=NETS):
+def train_pass(variables, dtype=jnp.float32, nets=NETS, rows=slice(None)):
   """(loss, (pass, metrics)) and gradients in training mode, on the recorded history."""
   variables = jax.tree.map(lambda x: jnp.asarray(x, dtype), variables)
-  image = IMAGE.astype(dtype)
-  history = jnp.asarray(golden.time_first(GOLDEN['train/z_prev']), dtype)
+  image = IMAGE[rows].astype(dtype)
+  history = jnp.asarray(golden.time_first(GOLDEN['train/z_prev']), dtype)[rows]
 
   def loss(params):
     out = fsvae.forward(
       nets,
       {**variables, 'params': params},
       image,
-      picks('train'),
+      picks('train')[rows],
       train=True,
       history_BTD=history,
     )
@@ -154,13 +154,21 @@ def test_training_pass_gives_the_recorded_gradient_of_every_parameter(trained):
   assert max(errors.values()) < 1e-4, errors
 
 
-def test_gradients_are_within_float32_rounding_of_those_in_float64(variables, trained):
-  with jax.enable_x64(True):
-    _, exact = train_pass(variables, jnp.float64)
+def test_gradients_are_within_float32_rounding_of_those_in_float64(variables):
+  """Of two images, on which no spike differs: rounding may decide one of a million spikes."""
+  for rows in (slice(1, 3), slice(2, 4)):
+    (_, (out, _)), gradients = train_pass(variables, rows=rows)
+    with jax.enable_x64(True):
+      (_, (exact_out, _)), exact = train_pass(variables, jnp.float64, rows=rows)
+    differing = np.abs(out.reconstruction_BHWC - np.asarray(exact_out.reconstruction_BHWC)).max()
+    if differing < 1e-5 and (out.q_BTDK == np.asarray(exact_out.q_BTDK)).all():
+      break
+  else:
+    pytest.fail('a spike differs in every batch')
   for path, want in traverse_util.flatten_dict(exact).items():
     if path[-2:] == ('synapses', 'bias'):
       continue  # zero but for rounding: tdBN takes the mean away
-    want, ours = (np.asarray(x) for x in (want, traverse_util.flatten_dict(trained[1])[path]))
+    want, ours = (np.asarray(x) for x in (want, traverse_util.flatten_dict(gradients)[path]))
     assert np.linalg.norm(ours - want) < 5e-6 * np.linalg.norm(want), path
 
 
