@@ -166,7 +166,6 @@ def main():
   images, test_images = (data.load(config.data, *size, split) for split in ('train', 'test'))
 
   results = {}
-  jax.set_mesh(sharding.make_mesh())
   for name in args.statistics:
     other = STATISTICS[name]
     patch = (
@@ -174,7 +173,7 @@ def main():
       if other
       else contextlib.nullcontext()
     )
-    with patch:
+    with jax.set_mesh(sharding.make_mesh()), patch:
       for seed in args.seeds:
         print(f'{name}, seed {seed}', flush=True)
         results[f'{name}/{seed}'] = run(

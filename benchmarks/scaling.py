@@ -10,10 +10,12 @@ import argparse
 import functools
 import json
 import math
+import os
 import pathlib
 import re
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 
@@ -110,7 +112,9 @@ def measured(processes, batch_size, changed):
   with tempfile.TemporaryDirectory() as workdir:
     command = ['launch/local.sh', f'--processes={processes}', '--config=mnist']
     command += [*fields.flags(run_fields), f'--workdir={workdir}']
-    run = subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    pipes = {'stdout': subprocess.PIPE, 'stderr': subprocess.STDOUT}
+    own = os.environ | {'PYTHON': sys.executable}
+    run = subprocess.Popen(command, cwd=root, env=own, **pipes)
     metrics = functools.partial(writer.read_metrics, pathlib.Path(workdir))
     while run.poll() is None and len(metrics()) < 10:
       time.sleep(0.5)

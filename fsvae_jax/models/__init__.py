@@ -2,6 +2,7 @@
 
 from fsvae_jax.models import ann, fsvae
 from fsvae_jax.models.interface import Model
+from fsvae_jax.spiking import checks
 
 MODELS = {'fsvae': fsvae.make, 'ann_vae': ann.make_vae, 'autoencoder': ann.make_autoencoder}
 
@@ -9,7 +10,5 @@ MODELS = {'fsvae': fsvae.make, 'ann_vae': ann.make_vae, 'autoencoder': ann.make_
 def make(config) -> Model:
   """The model of `config.model`; raises ValueError, naming the known ones, for an unknown name."""
   fields = dict(config)
-  name = fields.pop('name')
-  if name not in MODELS:
-    raise ValueError(f'unknown model {name!r}; known: {", ".join(MODELS)}')
+  name = checks.one_of('model', fields.pop('name', None), MODELS)
   return MODELS[name](**fields)

@@ -11,15 +11,17 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from fsvae_jax import fields
-from fsvae_jax.models import losses, networks
+from fsvae_jax.models import inputs, losses, networks
+from fsvae_jax.models.inputs import Variables
 from fsvae_jax.models.interface import Model
-from fsvae_jax.spiking import conv, layout, linear
+from fsvae_jax.spiking import checks, conv, layout, linear
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,11 +37,7 @@ class ANNConfig:
   def __post_init__(self):
     fields.check('model', vars(self))
     object.__setattr__(self, 'features', tuple(self.features))
-    if self.image_size % 2 ** len(self.features):
-      raise ValueError(
-        f'model.image_size {self.image_size} is not a multiple of {2 ** len(self.features)}, the '
-        f'total stride of {len(self.features)} convolutions'
-      )
+    inputs.check_sizes(self)
 
 
 class Layer(nn.Module):
@@ -96,7 +94,7 @@ class Decoder(nn.Module):
     return jnp.tanh(pixels(x, train))
 
 
-def build(config: ANNConfig, outputs):
+def build(config: ANNConfig, outputs: int) -> dict[str, nn.Module]:
   """{'encoder' | 'decoder': network}."""
   return {
     'encoder': Encoder(config.features, outputs),
@@ -104,41 +102,52 @@ def build(config: ANNConfig, outputs):
   }
 
 
-def init(nets, config, key):
+def init(nets: dict[str, nn.Module], config: ANNConfig, key: jax.Array) -> Variables:
   """Parameters and running statistics, as {'params' | 'batch_stats': {network: ...}}."""
-  image = jnp.zeros((1, config.image_size, config.image_size, config.channels))
-  inputs = {'encoder': image, 'decoder': jnp.zeros((1, config.latent_dim))}
+  image = 1, config.image_size, config.image_size, config.channels
+  shapes = {'encoder': image, 'decoder': (1, config.latent_dim)}
   made = {
-    name: nets[name].init(jax.random.fold_in(key, i), inputs[name]) for i, name in enumerate(inputs)
+    name: nets[name].init(jax.random.fold_in(key, i), jnp.zeros(shape, jnp.float32))
+    for i, (name, shape) in enumerate(shapes.items())
   }
   return {part: {name: made[name][part] for name in made} for part in ('params', 'batch_stats')}
 
 
-def run(nets, name, variables, x, train=False):
+def run(
+  nets: dict[str, nn.Module], name: str, variables: Variables, x: jax.Array, train: bool = False
+) -> tuple[Any, Variables]:
   """Output of one network and its running statistics, moved if `train`."""
-  own = {part: tree[name] for part, tree in variables.items()}
-  if not train:
-    return nets[name].apply(own, x), own['batch_stats']
-  output, moved = nets[name].apply(own, x, train=True, mutable=['batch_stats'])
-  return output, moved['batch_stats']
+  own = inputs.own(variables, name)
+  with inputs.others_refused():
+    if not train:
+      return nets[name].apply(own, x), own['batch_stats']
+    output, moved = nets[name].apply(own, x, train=True, mutable=['batch_stats'])
+    return output, moved['batch_stats']
 
 
-def normal(key, batch, latent_dim):
-  """Standard normal [B, D], split over the mesh, if any."""
-  return jax.random.normal(key, (batch, latent_dim), out_sharding=layout.batch_split())
+def normal(key: jax.Array, batch: int, latent_dim: int) -> jax.Array:
+  """Standard normal float32 [B, D], split over the mesh, if any; ValueError for a batch below 0."""
+  shape = checks.count('count', batch), checks.count('latent_dim', latent_dim, 1)
+  return jax.random.normal(key, shape, jnp.float32, out_sharding=layout.batch_split(shape[0]))
 
 
-def reparameterize(moments_B2D, key, part=(0, 1)):
+def reparameterize(moments_B2D: jax.Array, key: jax.Array, part: tuple = (0, 1)) -> jax.Array:
   """mu + sigma * normal [B, D] of concatenated mu and log sigma^2."""
-  mu_BD, log_var_BD = jnp.split(moments_B2D, 2, axis=-1)
-  batch, latent_dim = mu_BD.shape
-  draw = functools.partial(normal, latent_dim=latent_dim)
-  return mu_BD + jnp.exp(log_var_BD / 2) * layout.draw_part(draw, key, batch, part)
+  mu_BD, log_var_BD = _moments(moments_B2D)
+  draw = functools.partial(normal, latent_dim=mu_BD.shape[1])
+  return mu_BD + jnp.exp(log_var_BD / 2) * layout.draw_part(draw, key, mu_BD, part)
 
 
-def kl(moments_B2D):
+def _moments(moments_B2D):
+  moments_B2D = checks.floats('moments_B2D', moments_B2D, 'B', '2D')
+  if moments_B2D.shape[1] % 2:
+    raise checks.ArgumentError(f'moments_B2D has the shape {moments_B2D.shape}; halves are needed')
+  return jnp.split(moments_B2D, 2, axis=-1)
+
+
+def kl(moments_B2D: jax.Array) -> jax.Array:
   """KL(N(mu, sigma^2) || N(0, 1)), a sum over D, a mean over B."""
-  mu_BD, log_var_BD = jnp.split(moments_B2D, 2, axis=-1)
+  mu_BD, log_var_BD = _moments(moments_B2D)
   return -0.5 * jnp.mean(jnp.sum(1 + log_var_BD - mu_BD**2 - jnp.exp(log_var_BD), axis=-1))
 
 
@@ -148,10 +157,12 @@ def make_vae(**fields) -> Model:
   nets = build(config, 2 * config.latent_dim)
 
   def encode(variables, image_BHWC, key):
+    image_BHWC = inputs.images(config, variables, image_BHWC)
     return reparameterize(run(nets, 'encoder', variables, image_BHWC)[0], key)
 
   def loss(variables, image_BHWC, key, schedule=0.0, train=True, part=(0, 1)):
     del schedule
+    image_BHWC = inputs.some_images(config, variables, image_BHWC)
     moments_B2D, encoder_stats = run(nets, 'encoder', variables, image_BHWC, train)
     z_BD = reparameterize(moments_B2D, key, part)
     again_BHWC, decoder_stats = run(nets, 'decoder', variables, z_BD, train)
@@ -162,10 +173,10 @@ def make_vae(**fields) -> Model:
     return total, (stats, {'loss': total, 'reconstruction': error, 'distance': distance})
 
   def sample(variables, key, count):
-    del variables
-    return normal(key, count, config.latent_dim)
+    z_BD = normal(key, count, config.latent_dim)
+    return inputs.ready('z_BD', variables, z_BD)
 
-  return Model(functools.partial(init, nets, config), loss, encode, decode(nets), sample)
+  return Model(functools.partial(init, nets, config), loss, encode, decode(nets, config), sample)
 
 
 def make_autoencoder(**fields) -> Model:
@@ -175,19 +186,26 @@ def make_autoencoder(**fields) -> Model:
 
   def encode(variables, image_BHWC, key=None):
     del key
+    image_BHWC = inputs.images(config, variables, image_BHWC)
     return run(nets, 'encoder', variables, image_BHWC)[0]
 
   def loss(variables, image_BHWC, key=None, schedule=0.0, train=True, part=(0, 1)):
     del key, schedule, part
+    image_BHWC = inputs.some_images(config, variables, image_BHWC)
     code_BD, encoder_stats = run(nets, 'encoder', variables, image_BHWC, train)
     again_BHWC, decoder_stats = run(nets, 'decoder', variables, code_BD, train)
     error = losses.mean_squared_error(again_BHWC, image_BHWC)
     stats = {'encoder': encoder_stats, 'decoder': decoder_stats}
     return error, (stats, {'loss': error, 'reconstruction': error})
 
-  return Model(functools.partial(init, nets, config), loss, encode, decode(nets))
+  return Model(functools.partial(init, nets, config), loss, encode, decode(nets, config))
 
 
-def decode(nets):
+def decode(nets: dict[str, nn.Module], config: ANNConfig) -> Callable:
   """`Model.decode` of these networks."""
-  return lambda variables, z_BD: run(nets, 'decoder', variables, z_BD)[0]
+
+  def decode(variables, z_BD):
+    z_BD = checks.floats('z_BD', z_BD, 'B', config.latent_dim)
+    return run(nets, 'decoder', variables, inputs.ready('z_BD', variables, z_BD))[0]
+
+  return decode

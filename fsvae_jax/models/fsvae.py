@@ -9,16 +9,17 @@ loss       = mean (image^ - image)^2 + weight * distance(q, p)
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 
 from fsvae_jax import fields
-from fsvae_jax.models import latents, losses, networks
+from fsvae_jax.models import inputs, latents, losses, networks
+from fsvae_jax.models.inputs import Variables
 from fsvae_jax.models.interface import Model
-from fsvae_jax.spiking import chunks, layout, neurons, surrogate
+from fsvae_jax.spiking import checks, chunks, layout, neurons, surrogate
 
 IMAGES_AT_A_TIME = 10  # in evaluation, through encoder and decoder: their arrays stay in cache
 
@@ -46,12 +47,7 @@ class FSVAEConfig:
   def __post_init__(self):
     fields.check('model', vars(self))
     object.__setattr__(self, 'features', tuple(self.features))
-    stride = 2 ** len(self.features)
-    if self.image_size % stride:
-      raise ValueError(
-        f'model.image_size {self.image_size} is not a multiple of {stride}, the total stride of '
-        f'{len(self.features)} convolutions: change the size or the number of features'
-      )
+    inputs.check_sizes(self)
     tables = {
       'surrogate': surrogate.SURROGATES,
       'sampler': latents.SAMPLERS,
@@ -59,10 +55,7 @@ class FSVAEConfig:
       'dtype': ('float32', 'bfloat16'),
     }
     for field, table in tables.items():
-      if getattr(self, field) not in table:
-        raise ValueError(
-          f'unknown model.{field} {getattr(self, field)!r}; known: {", ".join(table)}'
-        )
+      checks.one_of(f'model.{field}', getattr(self, field), table)
 
 
 class Networks(NamedTuple):
@@ -97,38 +90,40 @@ def build(config: FSVAEConfig) -> Networks:
   )
 
 
-def init(nets, key):
+def init(nets: Networks, key: jax.Array) -> Variables:
   """Parameters and running statistics, as {'params' | 'batch_stats': {network: ...}}."""
   c = nets.config
-  inputs = {
+  shapes = {
     'encoder': (1, c.image_size, c.image_size, c.channels),
     'posterior': (1, c.timesteps, 2 * c.latent_dim),
     'prior': (1, c.timesteps, c.latent_dim),
     'decoder': (1, c.timesteps, c.latent_dim),
   }
   made = {
-    name: getattr(nets, name).init(jax.random.fold_in(key, i), jnp.zeros(shape))
-    for i, (name, shape) in enumerate(inputs.items())
+    name: getattr(nets, name).init(jax.random.fold_in(key, i), jnp.zeros(shape, jnp.float32))
+    for i, (name, shape) in enumerate(shapes.items())
   }
   return {part: {name: made[name][part] for name in made} for part in ('params', 'batch_stats')}
 
 
-def apply(nets, name, variables, *args, train=False, **kwargs):
+def apply(nets: Networks, name: str, variables: Variables, *args, train: bool = False, **kwargs):
   """Runs one network; returns its output and its running statistics, moved if `train`."""
-  own = {part: tree[name] for part, tree in variables.items()}
+  own = inputs.own(variables, name)
   network = getattr(nets, name)
   if train:
-    run = functools.partial(network.apply, train=True, mutable=['batch_stats'], **kwargs)
-    run = jax.checkpoint(run) if nets.config.remat else run
-    output, moved = run(own, *args)
+    once = functools.partial(network.apply, train=True, mutable=['batch_stats'], **kwargs)
+    run = jax.checkpoint(once) if nets.config.remat else once
+    with inputs.others_refused():
+      output, moved = run(own, *args)
     return output, moved['batch_stats']
-  if name in ('encoder', 'decoder'):  # on running statistics, every image is by itself
-    (x_B,) = args
-    return chunks.in_chunks(network.apply, own, x_B, IMAGES_AT_A_TIME), own['batch_stats']
-  return network.apply(own, *args, **kwargs), own['batch_stats']
+  with inputs.others_refused():
+    if name in ('encoder', 'decoder'):  # on running statistics, every image is by itself
+      (x_B,) = args
+      return chunks.in_chunks(network.apply, own, x_B, IMAGES_AT_A_TIME), own['batch_stats']
+    return network.apply(own, *args, **kwargs), own['batch_stats']
 
 
-def one_step(nets, name, variables):
+def one_step(nets: Networks, name: str, variables: Variables):
   """Posterior or prior as a step of latents.py: on running statistics, without gradient."""
   variables = jax.lax.stop_gradient(variables)
 
@@ -140,14 +135,30 @@ def one_step(nets, name, variables):
   return step
 
 
-def sample_posterior(nets, variables, x_BTD, picks_BTD):
-  """z [B, T, D] of the posterior given encoder spikes x, without gradient."""
+def sample_posterior(
+  nets: Networks, variables: Variables, x_BTD: jax.Array, picks_BTD: jax.Array
+) -> jax.Array:
+  """z [B, T, D] of the posterior given encoder spikes x [B, T, D], without gradient.
+
+  Raises:
+    ValueError: for arrays of another type or shape, naming them.
+  """
+  x_BTD = checks.floats('x_BTD', x_BTD, 'B', 'T', nets.config.latent_dim)
+  picks_BTD = checks.integers('picks_BTD', picks_BTD, *x_BTD.shape)
+  x_BTD = inputs.ready('x_BTD', variables, x_BTD)
   step = one_step(nets, 'posterior', variables)
   return latents.SAMPLERS[nets.config.sampler](step, picks_BTD, jax.lax.stop_gradient(x_BTD))
 
 
 def forward(
-  nets, variables, image_BHWC, picks_BTD, *, train=False, history_BTD=None, replace=None
+  nets: Networks,
+  variables: Variables,
+  image_BHWC: jax.Array,
+  picks_BTD: jax.Array,
+  *,
+  train: bool = False,
+  history_BTD: jax.Array | None = None,
+  replace: Callable | None = None,
 ) -> Pass:
   """One pass over a batch.
 
@@ -164,12 +175,12 @@ def forward(
     replace: function of z [B, T, D] that gives the sequence from which the prior's history is made.
 
   Raises:
-    AssertionError: if an array's shape or type is not the configuration's.
+    ValueError: if an array's shape or type is not the configuration's; names the array.
   """
   c = nets.config
-  chex.assert_shape(image_BHWC, (None, c.image_size, c.image_size, c.channels))
-  chex.assert_shape(picks_BTD, (len(image_BHWC), c.timesteps, c.latent_dim))
-  chex.assert_type([image_BHWC, picks_BTD], [float, int])
+  image_BHWC = inputs.images(c, variables, image_BHWC)
+  shape = len(image_BHWC), c.timesteps, c.latent_dim
+  picks_BTD = layout.lay_like(checks.integers('picks_BTD', picks_BTD, *shape), image_BHWC)
 
   def run(name, *args):
     return apply(nets, name, variables, *args, train=train)
@@ -178,6 +189,8 @@ def forward(
   x_BTD, stats['encoder'] = run('encoder', image_BHWC)
   if history_BTD is None:
     history_BTD = latents.shift(sample_posterior(nets, variables, x_BTD, picks_BTD))
+  else:
+    history_BTD = layout.lay_like(checks.floats('history_BTD', history_BTD, *shape), image_BHWC)
   given_BTI = jnp.concatenate((x_BTD, history_BTD), axis=-1)
   (q_BTDK, _), stats['posterior'] = run('posterior', given_BTI)
   z_BTD = latents.take(q_BTDK, picks_BTD)
@@ -188,27 +201,37 @@ def forward(
   return Pass(reconstruction_BHWC, q_BTDK, p_BTDK, z_BTD, stats)
 
 
-def _picks(nets, key, batch, part=(0, 1)):
+def _picks(nets, key, batch):
   c = nets.config
-  draw = lambda key, batch: latents.draw_picks(key, batch, c.timesteps, c.latent_dim, c.draws)
-  return layout.draw_part(draw, key, batch, part)
+  return latents.draw_picks(key, batch, c.timesteps, c.latent_dim, c.draws)
 
 
-def loss(nets, variables, image_BHWC, key, schedule=0.0, train=True, part=(0, 1)):
+def loss(
+  nets: Networks,
+  variables: Variables,
+  image_BHWC: jax.Array,
+  key: jax.Array,
+  schedule: float | jax.Array = 0.0,
+  train: bool = True,
+  part: tuple = (0, 1),
+) -> tuple[jax.Array, tuple[Variables, dict[str, jax.Array]]]:
   """Loss of a batch, as `interface.Model.loss` states it."""
+  image_BHWC = inputs.some_images(nets.config, variables, image_BHWC)
   picks_key, prior_key = jax.random.split(key)
   first, last = nets.config.scheduled_sampling
   rate = first + (last - first) * schedule
   step = one_step(nets, 'prior', variables)
   replace = lambda z_BTD: latents.scheduled(step, z_BTD, prior_key, rate, part=part)
-  picks_BTD = _picks(nets, picks_key, len(image_BHWC), part)
+  picks_BTD = layout.draw_part(functools.partial(_picks, nets), picks_key, image_BHWC, part)
   out = forward(
     nets, variables, image_BHWC, picks_BTD, train=train, replace=replace if train else None
   )
   return objective(nets.config, out, image_BHWC)
 
 
-def objective(config, out: Pass, image_BHWC):
+def objective(
+  config: FSVAEConfig, out: Pass, image_BHWC: jax.Array
+) -> tuple[jax.Array, tuple[Variables, dict[str, jax.Array]]]:
   """Loss, and (batch_stats, metrics), of a pass."""
   distance_fn, weight = losses.DISTANCES[config.distance]
   weight = weight if config.distance_weight < 0 else config.distance_weight
@@ -226,44 +249,75 @@ def objective(config, out: Pass, image_BHWC):
   return total, (out.batch_stats, metrics)
 
 
-def encode(nets, variables, image_BHWC, key):
-  """One posterior sample z [B, T, D] for each image."""
+def encode(
+  nets: Networks, variables: Variables, image_BHWC: jax.Array, key: jax.Array
+) -> jax.Array:
+  """One posterior sample z [B, T, D] for each image [B, H, W, C] in [-1, 1]; B may be 0.
+
+  Raises:
+    ValueError: for images that are not of floats, or of another size.
+  """
+  image_BHWC = inputs.images(nets.config, variables, image_BHWC)
   x_BTD, _ = apply(nets, 'encoder', variables, image_BHWC)
   return sample_posterior(nets, variables, x_BTD, _picks(nets, key, len(image_BHWC)))
 
 
-def sample(nets, variables, key, count):
-  """`count` samples z [count, T, D] of the prior."""
-  return sample_prior(nets, variables, _picks(nets, key, count))
+def sample(nets: Networks, variables: Variables, key: jax.Array, count: int) -> jax.Array:
+  """`count` samples z [count, T, D] of the prior; ValueError for a count that is none."""
+  return sample_prior(nets, variables, _picks(nets, key, checks.count('count', count)))
 
 
-def sample_prior(nets, variables, picks_BTD):
-  """z [B, T, D] of the prior."""
+def sample_prior(nets: Networks, variables: Variables, picks_BTD: jax.Array) -> jax.Array:
+  """z [B, T, D] of the prior; ValueError for picks [B, T, D] of another type or shape."""
+  picks_BTD = checks.integers('picks_BTD', picks_BTD, 'B', 'T', nets.config.latent_dim)
   return latents.SAMPLERS[nets.config.sampler](one_step(nets, 'prior', variables), picks_BTD)
 
 
-def decode(nets, variables, z_BTD):
-  """Images [B, H, W, C] of latent spikes; of any number of timesteps."""
-  return apply(nets, 'decoder', variables, z_BTD)[0]
+def decode(nets: Networks, variables: Variables, z_BTD: jax.Array) -> jax.Array:
+  """Images [B, H, W, C] of latent spikes [B, T, D]; of any number of timesteps, and of images.
+
+  Raises:
+    ValueError: for spikes that are not of floats, or of another shape.
+  """
+  return apply(nets, 'decoder', variables, _latent(nets, variables, z_BTD))[0]
 
 
-def record(nets, what, variables, z_BTD, image_BHWC=None):
+def _latent(nets, variables, z_BTD):
+  z_BTD = checks.floats('z_BTD', z_BTD, 'B', 'T', nets.config.latent_dim)
+  return inputs.ready('z_BTD', variables, z_BTD)
+
+
+def record(
+  nets: Networks,
+  what: str,
+  variables: Variables,
+  z_BTD: jax.Array,
+  image_BHWC: jax.Array | None = None,
+) -> dict[str, jax.Array]:
   """What neurons did while z came about and was decoded, as `interface.Model.record` states it.
 
   Beside the layers, 'latent/z' and 'latent/history' (z[t-1], what posterior and prior are given).
+
+  Raises:
+    ValueError: for another `what` than 'rates' and 'spikes', or arrays that do not fit.
   """
+  checks.one_of('record', what, networks.RECORDS)
+  z_BTD = _latent(nets, variables, z_BTD)
   history_BTD = latents.shift(z_BTD)
   of = {'rates': lambda spikes: jnp.mean(spikes, (0, 1)), 'spikes': lambda spikes: spikes}[what]
   records = {'latent/z': of(z_BTD), 'latent/history': of(history_BTD)}
 
   def run(name, *args):
-    own = {part: tree[name] for part, tree in variables.items()}
-    output, recorded = getattr(nets, name).apply(own, *args, mutable=[what])
+    own = inputs.own(variables, name)
+    with inputs.others_refused():
+      output, recorded = getattr(nets, name).apply(own, *args, mutable=[what])
     records.update({f'{name}/{layer}': kept['of'] for layer, kept in recorded[what].items()})
     return output
 
   if image_BHWC is not None:
+    image_BHWC = inputs.images(nets.config, variables, image_BHWC)
     x_BTD = run('encoder', image_BHWC)
+    checks.floats('z_BTD', z_BTD, *x_BTD.shape)
     run('posterior', jnp.concatenate((x_BTD, history_BTD), axis=-1))
   run('prior', history_BTD)
   run('decoder', z_BTD)

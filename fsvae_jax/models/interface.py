@@ -3,12 +3,17 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+import jax
+
+from fsvae_jax.models.inputs import Variables
+
 
 class Model(NamedTuple):
   """Pure functions over `variables` = {'params': ..., 'batch_stats': ...}.
 
   A latent is an array whose first axis is the batch: spikes z [B, T, D] of a spiking model, a code
-  [B, D] of a conventional one.
+  [B, D] of a conventional one. Arrays are taken in the type of the parameters; what does not fit
+  is a ValueError that names it.
 
   Attributes:
     init: key -> variables.
@@ -32,10 +37,16 @@ class Model(NamedTuple):
   sample: Callable | None = None
   record: Callable | None = None
 
-  def reconstruct(self, variables, image_BHWC, key):
+  def reconstruct(self, variables: Variables, image_BHWC: jax.Array, key: jax.Array) -> jax.Array:
     """Images [B, H, W, C] decoded from one latent each."""
     return self.decode(variables, self.encode(variables, image_BHWC, key))
 
-  def generate(self, variables, key, count):
-    """`count` images [count, H, W, C] decoded from samples of the prior."""
+  def generate(self, variables: Variables, key: jax.Array, count: int) -> jax.Array:
+    """`count` images [count, H, W, C] decoded from samples of the prior.
+
+    Raises:
+      ValueError: for a model without a prior.
+    """
+    if self.sample is None:
+      raise ValueError('this model has no prior: it encodes and decodes, but generates no images')
     return self.decode(variables, self.sample(variables, key, count))

@@ -40,7 +40,9 @@ class Synapses(nn.Module):
   def __call__(self, inputs):
     fan_in = math.prod(self.window) * (self.features if self.transposed else inputs)
     bound = self.gain * fan_in**-0.5
-    uniform = lambda key, shape: jax.random.uniform(key, shape, minval=-bound, maxval=bound)
+    uniform = lambda key, shape: jax.random.uniform(
+      key, shape, jnp.float32, minval=-bound, maxval=bound
+    )
     kernel = self.param('kernel', uniform, (*self.window, inputs, self.features))
     return kernel, self.param('bias', uniform, (self.features,))
 
@@ -57,10 +59,10 @@ class TdBN(nn.Module):
 
   @nn.compact
   def __call__(self, x, train):
-    scale = self.param('scale', nn.initializers.ones, self.channels)
-    bias = self.param('bias', nn.initializers.zeros, self.channels)
-    running_mean = self.variable('batch_stats', 'mean', jnp.zeros, self.channels)
-    running_var = self.variable('batch_stats', 'var', jnp.ones, self.channels)
+    scale = self.param('scale', nn.initializers.ones, self.channels, jnp.float32)
+    bias = self.param('bias', nn.initializers.zeros, self.channels, jnp.float32)
+    running_mean = self.variable('batch_stats', 'mean', jnp.zeros, self.channels, jnp.float32)
+    running_var = self.variable('batch_stats', 'var', jnp.ones, self.channels, jnp.float32)
     mean, var = running_mean.value, running_var.value
     if train:
       mean, var = norm.batch_statistics(x, self.channels)
@@ -109,21 +111,23 @@ class SpikingLayer(nn.Module):
     return drive
 
 
-def fire(neuron, drive, residue_BF=None):
+def fire(
+  neuron: neurons.LIF, drive: Drive, residue_BF: jax.Array | None = None
+) -> tuple[jax.Array, jax.Array]:
   """Spikes [B, T, ...] and residue [B, ...] of the neurons that `drive` drives."""
-  x_BTF, *affine = _inputs(drive)
+  x_BTF, gain_C, offset_C = _inputs(drive)
   residue_BF = neurons.rest(x_BTF) if residue_BF is None else residue_BF
-  return neurons.lif(neuron, x_BTF, *affine, residue_BF)
+  return neurons.lif(neuron, x_BTF, gain_C, offset_C, residue_BF)
 
 
-def respond(operation, synapses, x_BTF):
+def respond(operation: Callable, synapses, x_BTF: jax.Array) -> jax.Array:
   """What synapses (kernel, bias) make of spikes or images: [B, T, ..., C]."""
   kernel, bias_C = synapses
   y_BTF = operation(x_BTF, kernel)
   return (y_BTF + layout.per_channel(bias_C, y_BTF)).astype(y_BTF.dtype)
 
 
-def fire_and_respond(neuron, drive, operation, synapses):
+def fire_and_respond(neuron: neurons.LIF, drive: Drive, operation: Callable, synapses) -> jax.Array:
   """`respond` to the spikes of `fire`."""
 
   def both(shared, x_BTF):
@@ -134,18 +138,20 @@ def fire_and_respond(neuron, drive, operation, synapses):
   return chunks.in_chunks(both, (drive.gain_C, drive.offset_C, synapses), drive.x_BTF)
 
 
-def read(neuron, drive, weight_T):
+def read(neuron: neurons.LIF, drive: Drive, weight_T: jax.Array) -> jax.Array:
   """The same spikes' sum over time, weighted by `weight_T` [T]: [B, ...]."""
 
   def total(shared, x_BTF):
-    return neurons.lif_readout(neuron, *_inputs(Drive(x_BTF, *shared, drive.timesteps)), weight_T)
+    *affine, weight_T = shared
+    return neurons.lif_readout(neuron, *_inputs(Drive(x_BTF, *affine, drive.timesteps)), weight_T)
 
-  return chunks.in_chunks(total, (drive.gain_C, drive.offset_C), drive.x_BTF)
+  shared = drive.gain_C, drive.offset_C, jnp.asarray(weight_T)
+  return chunks.in_chunks(total, shared, drive.x_BTF)
 
 
-def rates(neuron, drive):
+def rates(neuron: neurons.LIF, drive: Drive) -> jax.Array:
   """Spikes per step of every neuron, a mean over the batch: [...]."""
-  mean_T = jnp.full(drive.timesteps, 1 / drive.timesteps)
+  mean_T = jnp.full(drive.timesteps, 1 / drive.timesteps, drive.gain_C.dtype)
   return jnp.mean(read(neuron, drive, mean_T), axis=0)
 
 
@@ -161,7 +167,7 @@ def _inputs(drive):
   return x_BTF, jnp.tile(gain_C, phases), jnp.tile(offset_C, phases)
 
 
-def over_time(operation):
+def over_time(operation: Callable) -> Callable:
   """`operation` on [N, ...] applied to every step of [B, T, ...], with N = B * T."""
 
   def apply(x_BTF, *args):
@@ -171,7 +177,7 @@ def over_time(operation):
   return apply
 
 
-def in_dtype(dtype, operation):
+def in_dtype(dtype: str, operation: Callable) -> Callable:
   """`operation` on arrays cast to `dtype`; float32 is what they are."""
   if dtype == 'float32':
     return operation
@@ -273,6 +279,6 @@ class Decoder(nn.Module):
     return jnp.tanh(pixels + total * layout.per_channel(bias, pixels))
 
 
-def upsample_phases(spikes_NHWC, kernel):
+def upsample_phases(spikes_NHWC: jax.Array, kernel: jax.Array) -> jax.Array:
   """`conv_transpose_phases` of the phases that an earlier one made."""
   return conv.conv_transpose_phases(layout.interleave(spikes_NHWC), kernel)

@@ -6,19 +6,20 @@ computes it anew, chunk by chunk. Accelerators take the batch at once.
 
 import functools
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.sharding import PartitionSpec as P
 
-from fsvae_jax.spiking import platform
-from fsvae_jax.spiking.layout import join_parts, shards, split_like, take_part
+from fsvae_jax.spiking import checks, platform
+from fsvae_jax.spiking.layout import join_parts, shards, take_part
 
 CACHE_BYTES = 2**21  # of the larger of a chunk's argument and result
 
 
-def in_chunks(function, shared, x_B, size=None):
+def in_chunks(function: Callable, shared, x_B: jax.Array, size: int | None = None) -> jax.Array:
   """`function(shared, x_B)`, for a few examples of the batch at a time.
 
   Args:
@@ -30,15 +31,19 @@ def in_chunks(function, shared, x_B, size=None):
 
   Returns:
     array [B, ...].
+
+  Raises:
+    ValueError: for an x that is not of floats, or a size below one.
   """
+  x_B = checks.floats('x_B', x_B, 'B', ...)
   if size is None:
     size = fitting(x_B.shape, jax.eval_shape(function, shared, x_B).shape)
-  return _in_chunks(function, size, shared, x_B)
+  return _in_chunks(function, checks.count('size', size, 1), shared, x_B)
 
 
-def fitting(*shapes_B):
+def fitting(*shapes_B: tuple[int, ...]) -> int:
   """How many examples to take at a time, so that float32 arrays of these shapes stay in cache."""
-  return max(1, CACHE_BYTES // max(4 * math.prod(shape[1:]) for shape in shapes_B))
+  return max(1, CACHE_BYTES // max(1, *(4 * math.prod(shape[1:]) for shape in shapes_B)))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
@@ -49,7 +54,7 @@ def _in_chunks(function, size, shared, x_B):
 
 def _count(size, x_B):
   """Number of chunks: the smallest that divides a device's examples into at most `size` each."""
-  own = x_B.shape[0] // shards(x_B)
+  own = max(1, x_B.shape[0] // shards(x_B))
   return next(n for n in range(1, own + 1) if own % n == 0 and own // n <= size)
 
 
@@ -81,7 +86,7 @@ def _backward_loop(function, size, shared, x_B, dy_B):
 
   if shards(x_B) == 1:
     return loop(shared, x_B, dy_B)
-  (axis,) = split_like(x_B).spec
+  (axis,) = jax.typeof(x_B).sharding.spec[:1]
 
   def own(*arrays):  # each device's rows by themselves: one all-reduce, instead of one a chunk
     d_shared, dx_B = loop(*arrays)

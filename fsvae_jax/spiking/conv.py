@@ -3,47 +3,61 @@
 XLA's CPU gradients of strided and dilated convolutions are many times slower than matrix products,
 so on CPU each of them is written as products: patches times a matrix (stride 2), four sub-pixel
 phases (its transpose), nine shifted products (stride 1). Accelerators run their native
-convolutions.
+convolutions. Forward-mode differentiation is a TypeError (see linear.py).
 """
 
-import chex
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from fsvae_jax.spiking import platform
+from fsvae_jax.spiking import checks, platform
 from fsvae_jax.spiking.layout import reshape
 from fsvae_jax.spiking.linear import EXACT, matmul
 
 _DIMS = ('NHWC', 'HWIO', 'NHWC')
 
 
-def conv(x_NHWC, kernel):
-  """3x3 convolution, stride 2, padding 1: [N, H, W, C] -> [N, H/2, W/2, out]; H and W even."""
-  _check(x_NHWC, kernel)
+def conv(x_NHWC: jax.Array, kernel: jax.Array) -> jax.Array:
+  """3x3 convolution, stride 2, padding 1: [N, H, W, C] -> [N, H/2, W/2, out].
+
+  Raises:
+    ValueError: for arrays that are not of floats, a kernel that does not fit, an odd H or W.
+  """
+  x_NHWC, kernel = _checked(x_NHWC, kernel)
+  if x_NHWC.shape[1] % 2 or x_NHWC.shape[2] % 2:
+    raise checks.ArgumentError(f'x_NHWC has the shape {x_NHWC.shape}; H and W must be even')
   return platform.choose(x_NHWC, kernel, cpu=_conv_patches, default=_conv_native)
 
 
-def conv_transpose_phases(x_NHWC, kernel):
+def conv_transpose_phases(x_NHWC: jax.Array, kernel: jax.Array) -> jax.Array:
   """Transpose of `conv` (stride 2, padding 1, output padding 1), before its pixels are interleaved.
 
   [N, H, W, C] -> [N, H, W, 4 out]: at [h, w] the channels of the output's pixel (2h, 2w), then of
   (2h, 2w + 1), (2h + 1, 2w) and (2h + 1, 2w + 1), so that everything that treats pixels alike
   (norm, neurons, sums over time) can run before `interleave`.
+
+  Raises:
+    ValueError: for arrays that are not of floats, or a kernel that does not fit.
   """
-  _check(x_NHWC, kernel)
+  x_NHWC, kernel = _checked(x_NHWC, kernel)
   return platform.choose(x_NHWC, kernel, cpu=_transpose_patches, default=_transpose_native)
 
 
-def conv_transpose_stride1(x_NHWC, kernel):
-  """Transposed 3x3 convolution, stride 1, padding 1: [N, H, W, C] -> [N, H, W, out]."""
-  _check(x_NHWC, kernel)
+def conv_transpose_stride1(x_NHWC: jax.Array, kernel: jax.Array) -> jax.Array:
+  """Transposed 3x3 convolution, stride 1, padding 1: [N, H, W, C] -> [N, H, W, out].
+
+  Raises:
+    ValueError: for arrays that are not of floats, or a kernel that does not fit.
+  """
+  x_NHWC, kernel = _checked(x_NHWC, kernel)
   return platform.choose(x_NHWC, kernel, cpu=_stride1_shifts, default=_stride1_native)
 
 
-def _check(x_NHWC, kernel):
-  chex.assert_rank([x_NHWC, kernel], 4)
-  chex.assert_shape(kernel, (3, 3, x_NHWC.shape[-1], None))
+def _checked(x_NHWC, kernel):
+  x_NHWC = checks.floats('x_NHWC', x_NHWC, 'N', 'H', 'W', 'C')
+  kernel = checks.floats('kernel', kernel, 3, 3, x_NHWC.shape[-1], 'out')
+  return checks.promoted(x_NHWC, kernel)
 
 
 def _native(x, kernel, strides, padding):

@@ -1,55 +1,83 @@
 """Rearrangements that keep the batch split over devices; explicit mesh axes must be told."""
 
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.sharding import NamedSharding
+from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from fsvae_jax.spiking import checks
 
-def split_like(x, axes=1):
-  """`out_sharding` of an array whose first `axes` axes are split as x's; None without a mesh."""
+
+def split_like(x: jax.Array, axes: int = 1) -> NamedSharding | None:
+  """`out_sharding` of an array whose first axes are split as x's; None without Explicit axes."""
   sharding = jax.typeof(x).sharding
-  return None if sharding.mesh.empty else NamedSharding(sharding.mesh, P(*sharding.spec[:axes]))
+  told = AxisType.Explicit in sharding.mesh.axis_types  # other axes are XLA's to lay out
+  return NamedSharding(sharding.mesh, P(*sharding.spec[:axes])) if told else None
 
 
-def reshape(x, *shape):
+def reshape(x: jax.Array, *shape: int) -> jax.Array:
   """`x.reshape(shape)`, where only the first axis may be split over devices, before and after."""
   return lax.reshape(x, shape, out_sharding=split_like(x))
 
 
-def shards(x):
+def shards(x: jax.Array) -> int:
   """Number of parts in which x's first axis lies on the devices."""
   mesh, spec = jax.typeof(x).sharding.mesh, jax.typeof(x).sharding.spec
   axes = spec[0] if spec and isinstance(spec[0], tuple) else spec[:1]
   return math.prod(mesh.shape[axis] for axis in axes if axis)
 
 
-def take_part(x_BF, i, count):
-  """Part i of `count` equal ones of each device's rows: [B, ...] to [B / count, ...]."""
+def take_part(x_BF: jax.Array, i, count: int) -> jax.Array:
+  """Part i of `count` equal ones of each device's rows: [B, ...] to [B / count, ...].
+
+  Raises:
+    ValueError: for rows that cannot be taken in so many equal parts.
+  """
   batch, *rest = x_BF.shape
   devices, split = shards(x_BF), split_like(x_BF)
+  if batch % (checks.count('count', count, 1) * devices):
+    raise checks.ArgumentError(
+      f'{batch} rows on {devices} device(s) cannot be taken in {count} equal parts'
+    )
   own = batch // devices
   x = x_BF if devices == 1 else reshape(x_BF, devices, own, *rest)
   part = lax.dynamic_slice_in_dim(x, i * (own // count), own // count, axis=int(devices > 1))
   return lax.reshape(part, (batch // count, *rest), out_sharding=split)
 
 
-def batch_split():
-  """`out_sharding` of an array made anew whose first axis is the batch; None without a mesh."""
-  axes = jax.sharding.get_abstract_mesh().axis_names
-  return P(axes) if axes else None
+def batch_split(batch: int) -> P | None:
+  """`out_sharding` of an array made anew whose first axis is a batch of that size.
+
+  It is split over the Explicit axes of the mesh in use, if they can share it evenly. None leaves it
+  whole, and on a mesh of Auto axes leaves it to XLA.
+  """
+  mesh = jax.sharding.get_abstract_mesh()
+  named = zip(mesh.axis_names, mesh.axis_types, strict=True)
+  axes = tuple(name for name, kind in named if kind == AxisType.Explicit)
+  return P(axes) if axes and batch % math.prod(mesh.shape[axis] for axis in axes) == 0 else None
 
 
-def draw_part(draw, key, batch, part):
-  """What `draw(key, size)` gives `part` = (i, count) of a batch, part i of `count` equal ones."""
+def lay_like(x: jax.Array, other: jax.Array) -> jax.Array:
+  """x with its batch split over the devices as `other`'s is; within shard_map, as varying."""
+  if AxisType.Manual in jax.typeof(other).sharding.mesh.axis_types:
+    varying = (jax.typeof(array).manual_axis_type.varying for array in (other, x))
+    x = lax.pcast(x, tuple(next(varying) - next(varying)), to='varying')
+  split = split_like(other)
+  return x if split is None or split == split_like(x) else jax.sharding.reshard(x, split)
+
+
+def draw_part(draw: Callable, key: jax.Array, x_B: jax.Array, part: tuple) -> jax.Array:
+  """What `draw(key, size)` gives x [B, ...], part i of `count` equal ones, `part` = (i, count)."""
   i, count = part
-  return draw(key, batch) if count == 1 else take_part(draw(key, batch * count), i, count)
+  whole = lay_like(draw(key, len(x_B) * checks.count('part[1]', count, 1)), x_B)
+  return whole if count == 1 else take_part(whole, i, count)
 
 
-def join_parts(x_NBF):
+def join_parts(x_NBF: jax.Array) -> jax.Array:
   """[count, B / count, ...] of all `take_part` to [B, ...]."""
   count, batch, *rest = x_NBF.shape
   devices, split = shards(x_NBF[0]), split_like(x_NBF[0])
@@ -60,25 +88,42 @@ def join_parts(x_NBF):
   return lax.reshape(x_NBF, (count * batch, *rest), out_sharding=split)
 
 
-def wide(x):
+def wide(x: jax.Array) -> jax.Array:
   """x in float32, if it is in bfloat16: for sums, and for what is carried over time."""
-  return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+  return x.astype(wide_type(x))
 
 
-def per_channel(v_C, x):
-  """v [C] as [1, ..., 1, C] to meet x [..., C], or repeated to meet phases [..., 4 C] (conv.py)."""
+def wide_type(x) -> jnp.dtype:
+  """The type of `wide(x)`."""
+  return jnp.promote_types(x.dtype, jnp.float32)
+
+
+def per_channel(v_C: jax.Array, x: jax.Array) -> jax.Array:
+  """v [C] as [1, ..., 1, C] to meet x [..., C], or repeated to meet phases [..., 4 C] (conv.py).
+
+  Raises:
+    ValueError: if x's last axis is no multiple of C.
+  """
+  if v_C.ndim != 1 or not v_C.size or x.shape[-1] % v_C.size:
+    raise checks.ArgumentError(f'v_C of shape {v_C.shape} does not fit channels of {x.shape}')
   v = jnp.tile(v_C, x.shape[-1] // v_C.shape[0])
   return v.reshape((1,) * (x.ndim - 1) + v.shape)
 
 
-def fold_time(x_BTF):
+def fold_time(x_BTF: jax.Array) -> jax.Array:
   """[B, T, ...] -> [B * T, ...]."""
   batch, timesteps, *rest = x_BTF.shape
   return reshape(x_BTF, batch * timesteps, *rest)
 
 
-def interleave(x):
-  """Phases [..., H, W, 4 C] (see conv.py) to pixels [..., 2H, 2W, C]."""
+def interleave(x: jax.Array) -> jax.Array:
+  """Phases [..., H, W, 4 C] (see conv.py) to pixels [..., 2H, 2W, C].
+
+  Raises:
+    ValueError: if the last axis is no multiple of 4.
+  """
+  if x.ndim < 3 or x.shape[-1] % 4:
+    raise checks.ArgumentError(f'x has the shape {x.shape}; phases are (..., H, W, 4 C)')
   *n, h, w, c = x.shape
   x = reshape(x, *n, h, w, 2, c // 2)  # the two of a row already lie as in the result
   return reshape(jnp.moveaxis(x, -2, -3), *n, 2 * h, 2 * w, c // 4)

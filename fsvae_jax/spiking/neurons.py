@@ -5,36 +5,55 @@ two numbers a channel (see norm.py), or plain input with gain 1 and offset 0. Jo
 that only the synapse's output `x` has to be kept for the backward pass; membranes are recomputed
 there.
 
-Synapses may compute in bfloat16, in which spikes are exact; membranes are always float32.
+Synapses may compute in bfloat16, in which spikes are exact; membranes are float32, or float64 if an
+input is.
+
+Gradients are hand-written for reverse mode (grad, vjp); gradients of gradients see the surrogate
+too. Forward mode (jvp, jacfwd, hessian) is a TypeError: use jacrev, or jacrev of grad.
 """
 
+import dataclasses
 import functools
-from typing import NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 
+from fsvae_jax.spiking import checks
 from fsvae_jax.spiking import surrogate as surrogates
-from fsvae_jax.spiking.layout import per_channel, wide
+from fsvae_jax.spiking.layout import per_channel, wide, wide_type
 from fsvae_jax.spiking.recurrence import at, scan
 
 
-class LIF(NamedTuple):
-  """Constants of a neuron: decay per step, threshold, name of the surrogate derivative."""
+@dataclasses.dataclass(frozen=True)
+class LIF:
+  """Constants of a neuron: decay per step, threshold, name of the surrogate derivative.
+
+  Raises:
+    ValueError: for a decay or threshold that is no finite number, or an unknown surrogate.
+  """
 
   tau: float = 0.25
   v_th: float = 0.2
   surrogate: str = 'reference_rectangle'
 
+  def __post_init__(self):
+    for field in ('tau', 'v_th'):
+      object.__setattr__(self, field, checks.number(field, getattr(self, field)))
+    checks.one_of('surrogate', self.surrogate, surrogates.SURROGATES)
 
-def rest(x_BTF):
+
+def rest(x_BTF: jax.Array) -> jax.Array:
   """Residue [B, ...] of neurons before their first step: zero."""
-  return jnp.zeros_like(wide(x_BTF[:, 0]))
+  return jnp.zeros_like(wide(_over_time(x_BTF)[:, 0]))
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def lif(neuron, x_BTF, gain_C, offset_C, residue_BF):
+def lif(
+  neuron: LIF,
+  x_BTF: jax.Array,
+  gain_C: jax.Array,
+  offset_C: jax.Array,
+  residue_BF: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
   """Spikes of leaky integrate-and-fire neurons with hard reset (arXiv 2110.00375, section 4.1).
 
       u[t] = r[t-1] + gain * x[t] + offset
@@ -53,10 +72,15 @@ def lif(neuron, x_BTF, gain_C, offset_C, residue_BF):
     spikes [B, T, ..., C], 0 or 1 in x's type, and the residue [B, ..., C] after the last step.
 
   Raises:
-    AssertionError: if the shapes do not fit each other.
+    ValueError: for arrays that are not of floats, or whose shapes do not fit; names them.
   """
-  _check(x_BTF, gain_C, offset_C, residue_BF)
+  x_BTF, *affine = _checked(neuron, x_BTF, gain_C, offset_C)
+  residue_BF = checks.floats('residue_BF', residue_BF, x_BTF.shape[0], *x_BTF.shape[2:])
+  return _lif(neuron, x_BTF, *_as_membranes(x_BTF, *affine, residue_BF))
 
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _lif(neuron, x_BTF, gain_C, offset_C, residue_BF):
   def step(t, residue, _):
     _, spike, residue = _step(neuron, wide(at(x_BTF, t)), gain_C, offset_C, residue)
     return residue, spike
@@ -65,33 +89,73 @@ def lif(neuron, x_BTF, gain_C, offset_C, residue_BF):
   return spikes_BTF, residue_BF
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def lif_readout(neuron, x_BTF, gain_C, offset_C, weight_T):
+def lif_readout(
+  neuron: LIF, x_BTF: jax.Array, gain_C: jax.Array, offset_C: jax.Array, weight_T: jax.Array
+) -> jax.Array:
   """`sum_t weight[t] * o[t]` [B, ..., C] for the spikes o of `lif`, started at rest, never stored.
 
-  `weight_T` is a constant [T]; no gradient flows to it.
-  """
-  _check(x_BTF, gain_C, offset_C, x_BTF[:, 0])
-  chex.assert_shape(weight_T, (x_BTF.shape[1],))
+  The gradient of `weight_T` [T], sum(d_total * o[t]), fires the neurons once more; under jit it
+  costs nothing where nobody asks for it.
 
+  Raises:
+    ValueError: as `lif` does.
+  """
+  x_BTF, *affine = _checked(neuron, x_BTF, gain_C, offset_C)
+  weight_T = checks.floats('weight_T', weight_T, x_BTF.shape[1])
+  return _readout(neuron, x_BTF, *_as_membranes(x_BTF, *affine, weight_T))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _readout(neuron, x_BTF, gain_C, offset_C, weight_T):
   def step(t, carry, _):
     residue, total = carry
     _, spike, residue = _step(neuron, wide(at(x_BTF, t)), gain_C, offset_C, residue)
-    return (residue, total + jnp.asarray(weight_T)[t] * spike), None
+    return (residue, total + weight_T[t] * spike), None
 
-  (_, total), _ = scan(step, x_BTF.shape[1], (rest(x_BTF), rest(x_BTF)))
+  zero = _rest(x_BTF, gain_C)
+  (_, total), _ = scan(step, x_BTF.shape[1], (zero, zero))
   return total
 
 
-def _check(x_BTF, gain_C, offset_C, residue_BF):
-  chex.assert_equal_shape([x_BTF[:, 0], residue_BF])
-  chex.assert_shape([gain_C, offset_C], x_BTF.shape[-1:])
+def _over_time(x_BTF):
+  x_BTF = checks.floats('x_BTF', x_BTF, 'B', 'T', ..., 'C')
+  if not x_BTF.shape[1]:
+    raise checks.ArgumentError(f'x_BTF has the shape {x_BTF.shape}; it needs one timestep or more')
+  return x_BTF
+
+
+def _checked(neuron, x_BTF, gain_C, offset_C):
+  if not isinstance(neuron, LIF):
+    raise checks.ArgumentError(f'neuron is {neuron!r}; it must be a neurons.LIF')
+  x_BTF = _over_time(x_BTF)
+  affine = {'gain_C': gain_C, 'offset_C': offset_C}
+  return x_BTF, *(checks.floats(name, v_C, x_BTF.shape[-1]) for name, v_C in affine.items())
+
+
+def _as_membranes(x_BTF, *arrays):
+  """`arrays` in the membranes' type."""
+  dtype = jnp.result_type(wide_type(x_BTF), *arrays)
+  return tuple(array.astype(dtype) for array in arrays)
+
+
+def _rest(x_BTF, gain_C):
+  return rest(x_BTF).astype(gain_C.dtype)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _fire(neuron, u):
+  return (u > neuron.v_th).astype(u.dtype)
+
+
+@_fire.defjvp
+def _surrogate(neuron, u, du):
+  return _fire(neuron, *u), surrogates.SURROGATES[neuron.surrogate](*u, neuron.v_th) * du[0]
 
 
 def _step(neuron, x, gain_C, offset_C, residue):
   gain, offset = (per_channel(v_C, x) for v_C in (gain_C, offset_C))
   u = residue + gain * x + offset
-  spike = (u > neuron.v_th).astype(u.dtype)
+  spike = _fire(neuron, u)
   return u, spike, neuron.tau * u * (1 - spike)
 
 
@@ -104,13 +168,13 @@ def _backward(neuron, x_BTF, gain_C, offset_C, residue_BF, d_spike, d_residue_BF
     u, _, residue = _step(neuron, wide(at(x_BTF, t)), gain_C, offset_C, residue)
     return residue, u
 
-  _, u_BTF = scan(remember, steps, residue_BF, jnp.zeros_like(wide(x_BTF)))
+  _, u_BTF = scan(remember, steps, residue_BF, jnp.zeros_like(x_BTF, residue_BF.dtype))
 
   gain = per_channel(gain_C, x_BTF[:, 0])
 
   def step(t, carry, u):  # dL/dx takes the place of the membranes
     d_residue, d_gain, d_offset = carry
-    spike = (u > neuron.v_th).astype(u.dtype)
+    spike = _fire(neuron, u)
     d_o = d_spike(t) - d_residue * neuron.tau * u
     d_u = d_o * derivative(u, neuron.v_th) + d_residue * neuron.tau * (1 - spike)
     return (d_u, d_gain + d_u * wide(at(x_BTF, t)), d_offset + d_u), gain * d_u
@@ -125,7 +189,7 @@ def _backward(neuron, x_BTF, gain_C, offset_C, residue_BF, d_spike, d_residue_BF
 
 
 def _lif_forward(neuron, *inputs):
-  return lif(neuron, *inputs), inputs
+  return _lif(neuron, *inputs), inputs
 
 
 def _lif_backward(neuron, inputs, cotangents):
@@ -134,17 +198,25 @@ def _lif_backward(neuron, inputs, cotangents):
 
 
 def _readout_forward(neuron, *inputs):
-  return lif_readout(neuron, *inputs), inputs
+  return _readout(neuron, *inputs), inputs
 
 
 def _readout_backward(neuron, inputs, d_total):
   x_BTF, gain_C, offset_C, weight_T = inputs
-  at_rest = rest(x_BTF)
+  at_rest = _rest(x_BTF, gain_C)
   d_x, d_gain, d_offset, _ = _backward(
-    neuron, x_BTF, gain_C, offset_C, at_rest, lambda t: jnp.asarray(weight_T)[t] * d_total, at_rest
+    neuron, x_BTF, gain_C, offset_C, at_rest, lambda t: weight_T[t] * d_total, at_rest
   )
-  return d_x, d_gain, d_offset, jnp.zeros_like(weight_T)
+
+  def step(t, residue, _):
+    _, spike, residue = _step(neuron, wide(at(x_BTF, t)), gain_C, offset_C, residue)
+    return residue, jnp.sum(d_total * spike, tuple(range(1, spike.ndim)))
+
+  # A loop of its own, so that all of it goes where the weights are constants.
+  own_BT = jnp.zeros_like(x_BTF[(..., *(0,) * (x_BTF.ndim - 2))], gain_C.dtype)
+  _, own_BT = scan(step, x_BTF.shape[1], at_rest, own_BT)
+  return d_x, d_gain, d_offset, jnp.sum(own_BT, 0)
 
 
-lif.defvjp(_lif_forward, _lif_backward)
-lif_readout.defvjp(_readout_forward, _readout_backward)
+_lif.defvjp(_lif_forward, _lif_backward)
+_readout.defvjp(_readout_forward, _readout_backward)

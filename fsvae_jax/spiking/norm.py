@@ -5,23 +5,35 @@ y = scale * (alpha * v_th * (x - mean) / sqrt(var + eps)) + bias       (arXiv 20
 
 import functools
 
-import chex
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from fsvae_jax.spiking import checks
 from fsvae_jax.spiking.layout import per_channel, wide
 
 EPSILON = 1e-5
 MOMENTUM = 0.1
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
-def batch_statistics(x, channels):
+def batch_statistics(x: jax.Array, channels: int) -> tuple[jax.Array, jax.Array]:
   """Mean and biased variance [C] over batch, time and space of x [..., C], or of phases [..., 4 C].
 
   (Phases are pixels; see conv.py.)
+
+  Raises:
+    ValueError: for an x that has no floats, or whose last axis is no multiple of `channels`.
   """
+  x, channels = checks.floats('x', x, ..., 'C'), checks.count('channels', channels, 1)
+  if x.shape[-1] % channels or not x.size:
+    raise checks.ArgumentError(
+      f'x has the shape {x.shape}; it must have values, and a multiple of {channels} channels'
+    )
+  return _statistics(x, channels)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+def _statistics(x, channels):
   over_pixels = lambda x: jnp.mean(
     jnp.mean(x, tuple(range(x.ndim - 1))).reshape(-1, channels), axis=0
   )
@@ -31,7 +43,7 @@ def batch_statistics(x, channels):
 
 
 def _forward(x, channels):
-  mean_C, var_C = batch_statistics(x, channels)
+  mean_C, var_C = _statistics(x, channels)
   return (mean_C, var_C), (x, mean_C)
 
 
@@ -47,21 +59,32 @@ def _backward(channels, residuals, cotangents):
   return (dx.astype(x.dtype),)
 
 
-batch_statistics.defvjp(_forward, _backward)
+_statistics.defvjp(_forward, _backward)
 
 
-def gain_offset(mean_C, var_C, scale_C, bias_C, amplitude):
-  """`gain, offset` [C] with y = gain * x + offset; `amplitude` is alpha * v_th."""
-  chex.assert_equal_shape([mean_C, var_C, scale_C, bias_C])
+def gain_offset(
+  mean_C: jax.Array, var_C: jax.Array, scale_C: jax.Array, bias_C: jax.Array, amplitude: float
+) -> tuple[jax.Array, jax.Array]:
+  """`gain, offset` [C] with y = gain * x + offset; `amplitude` is alpha * v_th.
+
+  Raises:
+    ValueError: for arrays that are not [C] floats, or an amplitude that is no finite number.
+  """
+  mean_C, amplitude = checks.floats('mean_C', mean_C, 'C'), checks.number('amplitude', amplitude)
+  others = {'var_C': var_C, 'scale_C': scale_C, 'bias_C': bias_C}
+  var_C, scale_C, bias_C = (checks.floats(name, v, *mean_C.shape) for name, v in others.items())
   gain_C = scale_C * amplitude * lax.rsqrt(var_C + EPSILON)
   return gain_C, bias_C - gain_C * mean_C
 
 
-def move(running_C, batch_C):
+def move(running_C: jax.Array, batch_C: jax.Array) -> jax.Array:
   """The running statistic [C] after one step towards the batch's, by momentum 0.1."""
+  running_C = checks.floats('running_C', running_C, 'C')
+  batch_C = checks.floats('batch_C', batch_C, *running_C.shape)
   return (1 - MOMENTUM) * running_C + MOMENTUM * batch_C
 
 
-def unbiased(var_C, count):
+def unbiased(var_C: jax.Array, count: int) -> jax.Array:
   """Unbiased variance [C] from the biased one of `count` values; it moves the running one."""
+  var_C, count = checks.floats('var_C', var_C, 'C'), checks.count('count', count, 1)
   return var_C * (count / max(count - 1, 1))

@@ -1,13 +1,14 @@
 """The choice between a CPU's way of computing something and all other platforms'."""
 
 import contextvars
+from collections.abc import Callable
 
 from jax import lax
 
 _chosen = contextvars.ContextVar('chosen', default=None)
 
 
-def choose(*args, cpu, default):
+def choose(*args, cpu: Callable, default: Callable):
   """`cpu(*args)` in a program for CPUs, `default(*args)` in one for anything else.
 
   As `lax.platform_dependent`, for functions that choose again inside: there the choice is made, and

@@ -1,15 +1,19 @@
 """Recurrence over time, which is axis 1 of every array."""
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from fsvae_jax.spiking import platform
+from fsvae_jax.spiking import checks, platform
 
 
-def scan(step, timesteps, carry, kept_BTF=None, reverse=False):
+def scan(
+  step: Callable, timesteps: int, carry, kept_BTF: jax.Array | None = None, reverse: bool = False
+):
   """`carry, kept[:, t] = step(t, carry, kept[:, t])` for every t.
 
   On CPU a loop that writes in place, without the transposes of `lax.scan`. Elsewhere every pass of
@@ -25,7 +29,13 @@ def scan(step, timesteps, carry, kept_BTF=None, reverse=False):
 
   Returns:
     carry and kept, after the last step.
+
+  Raises:
+    ValueError: for a number of timesteps below one, or one that is not kept's.
   """
+  timesteps = checks.count('timesteps', timesteps, 1)
+  if kept_BTF is not None and kept_BTF.shape[1:2] != (timesteps,):
+    raise checks.ArgumentError(f'kept_BTF has the shape {kept_BTF.shape}; T is {timesteps}')
   run = lambda way: functools.partial(way, step, timesteps, reverse)
   return platform.choose(carry, kept_BTF, cpu=run(_loop), default=run(_unrolled))
 
@@ -53,6 +63,6 @@ def _unrolled(step, timesteps, reverse, carry, kept_BTF):
   return carry, kept_BTF
 
 
-def at(x_BTF, t):
+def at(x_BTF: Any, t) -> Any:
   """x[:, t], [B, ...]; None of None."""
   return None if x_BTF is None else lax.dynamic_index_in_dim(x_BTF, t, 1, keepdims=False)

@@ -7,36 +7,44 @@ shape) and the threshold `v_th`, both in units of the potential, and returns `do
 import jax
 import jax.numpy as jnp
 
+from fsvae_jax.spiking import checks
 
-def reference_rectangle(u, v_th):
+
+def reference_rectangle(u: jax.Array, v_th: float) -> jax.Array:
   """1 where |u| < 1/2, else 0: centred on zero, as in the published code of arXiv 2110.00375."""
+  u = checks.floats('u', u)
   del v_th
   return (jnp.abs(u) < 0.5).astype(u.dtype)
 
 
-def paper_rectangle(u, v_th, width=0.2):
+def paper_rectangle(u: jax.Array, v_th: float, width: float = 0.2) -> jax.Array:
   """1/a where |u - v_th| < a/2, else 0, with a = 0.2 (arXiv 2110.00375, equation 7)."""
+  u = checks.floats('u', u)
   return (jnp.abs(u - v_th) < width / 2).astype(u.dtype) / width
 
 
-def triangle(u, v_th):
+def triangle(u: jax.Array, v_th: float) -> jax.Array:
   """max(0, 1 - |u - v_th|) (Esser et al. 2016, arXiv 1603.08270)."""
+  u = checks.floats('u', u)
   return jnp.maximum(0.0, 1.0 - jnp.abs(u - v_th))
 
 
-def arctan(u, v_th, alpha=2.0):
+def arctan(u: jax.Array, v_th: float, alpha: float = 2.0) -> jax.Array:
   """Derivative of arctan(pi/2 alpha (u - v_th)) / pi (Fang et al. 2021, arXiv 2007.05785)."""
+  u = checks.floats('u', u)
   return alpha / 2 / (1 + (jnp.pi / 2 * alpha * (u - v_th)) ** 2)
 
 
-def sigmoid(u, v_th, alpha=4.0):
+def sigmoid(u: jax.Array, v_th: float, alpha: float = 4.0) -> jax.Array:
   """Derivative of sigmoid(alpha (u - v_th)) (Neftci et al. 2019, arXiv 1901.09948)."""
+  u = checks.floats('u', u)
   s = jax.nn.sigmoid(alpha * (u - v_th))
   return alpha * s * (1 - s)
 
 
-def fast_sigmoid(u, v_th, beta=10.0):
+def fast_sigmoid(u: jax.Array, v_th: float, beta: float = 10.0) -> jax.Array:
   """1 / (1 + beta |u - v_th|)^2 (Zenke and Ganguli 2018, arXiv 1705.11146)."""
+  u = checks.floats('u', u)
   return 1 / (1 + beta * jnp.abs(u - v_th)) ** 2
 
 

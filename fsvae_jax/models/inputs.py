@@ -1,0 +1,92 @@
+"""What callers hand to a model: refused by name, or in the parameters' type and on their mesh."""
+
+import contextlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import errors
+from jax.sharding import AxisType
+from jax.sharding import PartitionSpec as P
+
+from fsvae_jax.spiking import checks
+
+OF_THIS_MODEL = 'variables must be what the init of this very model gives'
+Variables = dict[str, Any]  # {'params' | 'batch_stats': {network: ...}}
+
+
+def check_sizes(config):
+  """Raises ValueError for sizes of a model's configuration that do not fit each other."""
+  stride = 2 ** len(config.features)
+  if config.image_size % stride:
+    raise ValueError(
+      f'model.image_size {config.image_size} is not a multiple of {stride}, the total stride of '
+      f'{len(config.features)} convolutions: change the size or the number of features'
+    )
+
+
+def images(config, variables: Variables, image_BHWC: jax.Array) -> jax.Array:
+  """Images [B, H, W, C] of the configuration's size, `ready`; raises ValueError for others."""
+  size, hint = config.image_size, 'images in [-1, 1], which of bytes are x / 127.5 - 1'
+  image_BHWC = checks.floats('image_BHWC', image_BHWC, 'B', size, size, config.channels, hint=hint)
+  return ready('image_BHWC', variables, image_BHWC)
+
+
+def some_images(config, variables: Variables, image_BHWC: jax.Array) -> jax.Array:
+  """`images`, of which there must be one at least: a loss is a mean over them."""
+  image_BHWC = images(config, variables, image_BHWC)
+  if not len(image_BHWC):
+    raise checks.ArgumentError('image_BHWC has no images; a loss needs one at least')
+  return image_BHWC
+
+
+def ready(name: str, variables: Variables, x_B: jax.Array) -> jax.Array:
+  """x [B, ...] in the parameters' type, and on the mesh in use if its axes are Explicit.
+
+  Raises:
+    ValueError: for variables that are no model's, and for an x that is split over devices along
+      another axis than the batch, or over a mesh that is not in use.
+  """
+  params = jax.tree.leaves(part(variables, 'params'))
+  return _on_mesh(name, x_B.astype(jnp.result_type(*params) if params else x_B.dtype))
+
+
+def own(variables: Variables, name: str) -> Variables:
+  """The variables of one network, on the mesh in use; raises ValueError if there are none."""
+  kinds = ('params', 'batch_stats')
+  return jax.tree.map(_met, {kind: part(part(variables, kind), name) for kind in kinds})
+
+
+def part(tree, name: str):
+  """tree[name]; raises ValueError if there is none."""
+  try:
+    return tree[name]
+  except (KeyError, TypeError) as error:
+    raise checks.ArgumentError(f'variables have no {name!r}; {OF_THIS_MODEL}') from error
+
+
+@contextlib.contextmanager
+def others_refused():
+  """Parameters that are not the running network's are a ValueError, not one of Flax's own kind."""
+  try:
+    yield
+  except errors.FlaxError as error:
+    raise checks.ArgumentError(f'{error}; {OF_THIS_MODEL}') from error
+
+
+def _on_mesh(name, x_B):
+  mesh, spec = jax.typeof(x_B).sharding.mesh, jax.typeof(x_B).sharding.spec
+  if any(spec[1:]):
+    raise checks.ArgumentError(f'{name} is split as {spec}; only its batch can be: P({spec[0]!r})')
+  if AxisType.Explicit in mesh.axis_types and jax.sharding.get_abstract_mesh().empty:
+    raise checks.ArgumentError(
+      f'{name} lies on a mesh with Explicit axes {mesh.axis_names}, which is not in use: call this '
+      'within `with jax.set_mesh(mesh):`'
+    )
+  return _met(x_B)
+
+
+def _met(x):
+  """x whole on every device of the mesh in use, if that has Explicit axes and x is on no mesh."""
+  explicit = AxisType.Explicit in jax.sharding.get_abstract_mesh().axis_types
+  return jax.sharding.reshard(x, P()) if explicit and jax.typeof(x).sharding.mesh.empty else x

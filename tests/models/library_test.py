@@ -1,0 +1,327 @@
+"""The models as a library: in every type, on a caller's own mesh, and with wrong arguments."""
+
+import subprocess
+import sys
+
+import chex
+import jax
+import numpy as np
+import pytest
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from fsvae_jax import models
+from fsvae_jax.models import ann, fsvae, losses
+from fsvae_jax.spiking import checks
+
+pytestmark = pytest.mark.usefixtures('quick_compilation')
+
+SIZES = {'image_size': 4, 'features': (4,), 'latent_dim': 5}
+MODELS = {
+  'fsvae': fsvae.make(**SIZES, timesteps=6, draws=3),
+  'ann_vae': ann.make_vae(**SIZES),
+  'autoencoder': ann.make_autoencoder(**SIZES),
+}
+VARIABLES = {name: jax.jit(model.init)(jax.random.key(0)) for name, model in MODELS.items()}
+KEY = jax.random.key(2)
+IMAGE = np.random.default_rng(0).uniform(-1, 1, (8, 4, 4, 1)).astype(np.float32)
+Z = np.asarray(MODELS['fsvae'].sample(VARIABLES['fsvae'], KEY, 8))
+every_model = pytest.mark.parametrize('name', MODELS)
+
+
+def everything(name, records=True):
+  """All that a model does, as one jitted function of variables, images and a key."""
+  model = MODELS[name]
+
+  def run(variables, image, key):
+    loss = lambda params: model.loss({**variables, 'params': params}, image, key, 0.5)
+    value, grads = jax.value_and_grad(loss, has_aux=True)(variables['params'])
+    done = {'loss': value, 'grads': grads, 'encode': model.encode(variables, image, key)}
+    done['decode'] = model.decode(variables, done['encode'])
+    if model.sample:
+      done['sample'] = model.sample(variables, key, 8)
+    if model.record and records:
+      done['spikes'] = model.record('spikes', variables, done['encode'], image)
+      done['rates'] = model.record('rates', variables, done['encode'], image)
+    return done
+
+  return jax.jit(run)
+
+
+@pytest.fixture(scope='module')
+def wanted():
+  return {name: jax.device_get(everything(name)(VARIABLES[name], IMAGE, KEY)) for name in MODELS}
+
+
+def types(tree):
+  return {x.dtype for x in jax.tree.leaves(tree)}
+
+
+@every_model
+def test_float32_gives_the_same_float32_under_x64(name, wanted):
+  with jax.enable_x64(True):
+    made = jax.jit(MODELS[name].init)(jax.random.key(0))
+    got = jax.device_get(everything(name)(VARIABLES[name], IMAGE, KEY))
+  chex.assert_trees_all_equal_dtypes(made, VARIABLES[name])
+  chex.assert_trees_all_close(made, VARIABLES[name], atol=1e-6)
+  chex.assert_trees_all_equal_dtypes(got, wanted[name])
+  chex.assert_trees_all_close(got, wanted[name], rtol=1e-6, atol=1e-6)
+  for what in ('encode', 'sample', 'spikes') if name == 'fsvae' else ():
+    chex.assert_trees_all_equal(got[what], wanted[name][what])
+
+
+@every_model
+def test_float64_is_computed_in_float64(name, wanted):
+  with jax.enable_x64(True):
+    wide = jax.tree.map(lambda x: np.asarray(x, np.float64), VARIABLES[name])
+    got = jax.device_get(everything(name)(wide, IMAGE, KEY))
+  assert types(got) == {np.dtype('float64')}
+  chex.assert_trees_all_close(jax.tree.map(np.float32, got), wanted[name], rtol=1e-3, atol=1e-4)
+
+
+@every_model
+def test_images_and_variables_of_numpy_of_another_type_and_as_lists_are_right(name):
+  model, variables = MODELS[name], jax.device_get(VARIABLES[name])
+  encode = lambda image: np.asarray(jax.jit(lambda: model.encode(variables, image, KEY))())
+  want = encode(IMAGE)
+  np.testing.assert_array_equal(encode(IMAGE.tolist()), want)
+  np.testing.assert_array_equal(encode(IMAGE.astype(np.float64)), want)
+  with jax.enable_x64(True):
+    again = encode(IMAGE.astype(np.float64))
+  assert again.dtype == np.float32
+  np.testing.assert_allclose(again, want, atol=1e-6)
+
+
+@every_model
+def test_keys_of_the_old_kind_are_as_typed_ones(name):
+  model, old = MODELS[name], jax.random.PRNGKey
+  made = jax.jit(model.init)(old(0))
+  chex.assert_trees_all_close(made, VARIABLES[name], atol=1e-6)
+  again = jax.jit(lambda key: model.encode(made, IMAGE, key))
+  np.testing.assert_array_equal(again(old(2)), again(KEY))
+  if model.sample:
+    np.testing.assert_array_equal(model.sample(made, old(2), 3), model.sample(made, KEY, 3))
+
+
+def mesh(shape, names, kind):
+  devices = jax.devices()[: np.prod(shape)]
+  return jax.make_mesh(shape, names, axis_types=(kind,) * len(names), devices=devices)
+
+
+@pytest.mark.parametrize(
+  'name, shape, names, kind, axes',
+  [
+    ('fsvae', (2, 2), ('data', 'model'), AxisType.Auto, 'data'),
+    ('fsvae', (2, 2), ('model', 'rows'), AxisType.Explicit, 'rows'),
+    ('fsvae', (2, 2), ('a', 'b'), AxisType.Explicit, ('a', 'b')),
+    ('ann_vae', (2, 2), ('model', 'rows'), AxisType.Explicit, 'rows'),
+    ('ann_vae', (4,), ('data',), AxisType.Explicit, None),
+    ('autoencoder', (4,), ('b',), AxisType.Explicit, 'b'),
+  ],
+)
+def test_a_callers_own_mesh_gives_what_one_device_gives(name, shape, names, kind, axes, wanted):
+  own = mesh(shape, names, kind)
+  image = jax.device_put(IMAGE, NamedSharding(own, P(axes)))
+  with jax.set_mesh(own):
+    got = everything(name, records=False)(VARIABLES[name], image, KEY)
+    if axes and kind == AxisType.Explicit:
+      assert got['decode'].sharding.spec[0] == axes
+    got = jax.device_get(got)
+  want = {what: wanted[name][what] for what in got}
+  chex.assert_trees_all_close(got, want, rtol=1e-4, atol=1e-5)
+
+
+def test_images_that_are_on_no_mesh_go_to_the_one_in_use():
+  encode = lambda: jax.jit(MODELS['fsvae'].encode)(VARIABLES['fsvae'], IMAGE[:7], KEY)
+  want = encode()
+  with jax.set_mesh(mesh((4,), ('b',), AxisType.Explicit)):
+    got = encode()
+  np.testing.assert_array_equal(got, want)
+
+
+def test_images_split_over_auto_axes_need_no_mesh_in_use(wanted):
+  image = jax.device_put(IMAGE, NamedSharding(mesh((4,), ('b',), AxisType.Auto), P('b')))
+  got = jax.jit(MODELS['fsvae'].encode)(VARIABLES['fsvae'], image, KEY)
+  np.testing.assert_array_equal(got, wanted['fsvae']['encode'])
+
+
+def test_images_on_an_explicit_mesh_that_is_not_in_use_or_split_otherwise_are_refused():
+  own = mesh((4,), ('b',), AxisType.Explicit)
+  encode = jax.jit(lambda image: MODELS['fsvae'].encode(VARIABLES['fsvae'], image, KEY))
+  with pytest.raises(ValueError, match=r"axes \('b',\), which is not in use.*jax.set_mesh"):
+    encode(jax.device_put(IMAGE, NamedSharding(own, P('b'))))
+  with jax.set_mesh(own), pytest.raises(ValueError, match='only its batch can be'):
+    encode(jax.device_put(IMAGE, NamedSharding(own, P(None, 'b'))))
+
+
+@pytest.mark.parametrize('checked', [True, False])
+def test_a_model_runs_inside_a_callers_shard_map(checked):
+  own, model = mesh((4,), ('b',), AxisType.Explicit), MODELS['fsvae']
+
+  def local(variables, image):
+    return model.reconstruct(variables, image, KEY)
+
+  split = jax.shard_map(
+    local, mesh=own, in_specs=(P(), P('b')), out_specs=P('b'), check_vma=checked
+  )
+  one = jax.jit(local)
+  want = np.concatenate([one(VARIABLES['fsvae'], IMAGE[i : i + 2]) for i in range(0, 8, 2)])
+  image = jax.device_put(IMAGE, NamedSharding(own, P('b')))
+  np.testing.assert_allclose(jax.jit(split)(VARIABLES['fsvae'], image), want, atol=1e-6)
+
+
+@every_model
+def test_vmap_over_models_is_a_loop_over_them(name):
+  model = MODELS[name]
+  both = jax.tree.map(lambda x: np.stack([x, 0.9 * x]), jax.device_get(VARIABLES[name]))
+  loss = lambda variables: model.loss(variables, IMAGE, KEY)[0]
+  one_by_one = [jax.jit(loss)(jax.tree.map(lambda x, i=i: x[i], both)) for i in (0, 1)]
+  np.testing.assert_allclose(jax.jit(jax.vmap(loss))(both), one_by_one, rtol=1e-5)
+
+
+@every_model
+def test_nothing_asked_for_is_an_empty_result(name):
+  model, variables = MODELS[name], VARIABLES[name]
+  z = model.encode(variables, IMAGE[:0], KEY)
+  assert z.shape == (0, 6, 5) if name == 'fsvae' else (0, 5)
+  assert model.decode(variables, z).shape == (0, 4, 4, 1)
+  assert model.reconstruct(variables, IMAGE[:0], KEY).shape == (0, 4, 4, 1)
+  if model.sample:
+    assert model.sample(variables, KEY, 0).shape == z.shape
+    assert model.generate(variables, KEY, np.int64(0)).shape == (0, 4, 4, 1)
+
+
+WRONG_IMAGES = {
+  r'image_BHWC is uint8\[8, 4, 4, 1\].*of bytes are x / 127.5 - 1': IMAGE.astype(np.uint8),
+  'image_BHWC is int64|image_BHWC is int32': IMAGE.astype(int).tolist(),
+  'image_BHWC is bool': IMAGE > 0,
+  'image_BHWC is complex': IMAGE.astype(complex),
+  r'shape \(4, 4, 1\); it must be \(B, 4, 4, 1\)': IMAGE[0],
+  r'shape \(8, 2, 4, 1\)': IMAGE[:, :2],
+  r'shape \(8, 4, 4, 3\)': np.repeat(IMAGE, 3, -1),
+  'image_BHWC is a str': 'images',
+  'image_BHWC is a NoneType': None,
+  'image_BHWC is a list': [IMAGE, IMAGE[0]],
+}
+
+
+@every_model
+@pytest.mark.parametrize('function', ['loss', 'encode', 'reconstruct'])
+@pytest.mark.parametrize('message', WRONG_IMAGES)
+def test_wrong_images_are_refused_by_name(name, function, message):
+  with pytest.raises(ValueError, match=message):
+    getattr(MODELS[name], function)(VARIABLES[name], WRONG_IMAGES[message], KEY)
+
+
+spiking, conventional, blind = MODELS.values()
+v, w, u = VARIABLES.values()
+other = fsvae.make(**{**SIZES, 'latent_dim': 3}, timesteps=6).init(KEY)
+rest_of = lambda part: {**v, part: {k: x for k, x in v[part].items() if k != 'encoder'}}
+NETS = fsvae.build(fsvae.FSVAEConfig(**SIZES, timesteps=6, draws=3))
+PICKS = np.zeros((8, 6, 5), np.int32)
+# what the message must say: the call
+WRONG = [
+  ('count is -1', lambda: spiking.generate(v, KEY, -1)),
+  ('count is 2.5; it must be a whole number', lambda: spiking.sample(v, KEY, 2.5)),
+  ("count is '3'", lambda: spiking.sample(v, KEY, '3')),
+  ('count is None', lambda: conventional.sample(w, KEY, None)),
+  ('count is -3', lambda: conventional.generate(w, KEY, -3)),
+  ('count .* under jit it must be static', lambda: jax.jit(spiking.generate)(v, KEY, 3)),
+  ('no prior', lambda: blind.generate(u, KEY, 3)),
+  ('image_BHWC has no images', lambda: spiking.loss(v, IMAGE[:0], KEY)),
+  ('image_BHWC has no images', lambda: conventional.loss(w, IMAGE[:0], KEY)),
+  ('image_BHWC has no images', lambda: blind.loss(u, IMAGE[:0])),
+  ('z_BTD is uint8', lambda: spiking.decode(v, Z.astype(np.uint8))),
+  (r'z_BTD has the shape \(6, 5\); it must be \(B, T, 5\)', lambda: spiking.decode(v, Z[0])),
+  (r'z_BTD has the shape \(8, 6, 3\)', lambda: spiking.decode(v, Z[..., :3])),
+  ('needs one timestep', lambda: spiking.decode(v, Z[:, :0])),
+  (r'\(8, 3\); it must be \(B, 5\)', lambda: conventional.decode(w, Z[:, 0, :3])),
+  ('z_BD is int', lambda: blind.decode(u, PICKS[:, 0])),
+  ("record 'spike'; known: rates, spikes", lambda: spiking.record('spike', v, Z)),
+  (r'\(2, 6, 5\); it must be \(8', lambda: spiking.record('rates', v, Z[:2], IMAGE)),
+  ('image_BHWC is uint8', lambda: spiking.record('rates', v, Z, IMAGE.astype(np.uint8))),
+  ('rate has the shape', lambda: spiking.loss(v, IMAGE, KEY, np.ones(2))),
+  (r'part\[1\] is 0', lambda: spiking.loss(v, IMAGE, KEY, part=(0, 0))),
+  ("no 'params'.*what the init of this very model", lambda: spiking.encode({}, IMAGE, KEY)),
+  ("no 'params'", lambda: spiking.encode(v['params'], IMAGE, KEY)),
+  ("no 'params'", lambda: spiking.encode(None, IMAGE, KEY)),
+  ("no 'encoder'", lambda: spiking.encode({**v, 'params': {}}, IMAGE, KEY)),
+  ("no 'encoder'", lambda: spiking.encode(rest_of('params'), IMAGE, KEY)),
+  ("no 'encoder'", lambda: spiking.loss(rest_of('batch_stats'), IMAGE, KEY)),
+  (r'shape \(16, 5\).*init of this very model', lambda: spiking.encode(other, IMAGE, KEY)),
+  (r'init of this very model', lambda: spiking.loss(other, IMAGE, KEY)),
+  (r'init of this very model', lambda: spiking.encode(w, IMAGE, KEY)),
+  (r'init of this very model', lambda: conventional.encode(v, IMAGE, KEY)),
+  ('single key', lambda: spiking.encode(v, IMAGE, jax.random.split(KEY))),
+  (r'picks_BTD is float32', lambda: fsvae.forward(NETS, v, IMAGE, Z)),
+  (r'picks_BTD has the shape', lambda: fsvae.forward(NETS, v, IMAGE, PICKS[:, :3])),
+  (r'history_BTD is int', lambda: fsvae.forward(NETS, v, IMAGE, PICKS, history_BTD=PICKS)),
+  (r'x_BTD has the shape', lambda: fsvae.sample_posterior(NETS, v, Z[0], PICKS)),
+  (r'picks_BTD has the shape', lambda: fsvae.sample_prior(NETS, v, PICKS[..., :2])),
+  (r'moments_B2D has the shape \(8, 5\)', lambda: ann.kl(Z[:, 0])),
+  ('moments_B2D is int', lambda: ann.reparameterize(PICKS[:, 0], KEY)),
+  (r'p_BTDK has the shape', lambda: losses.mmd(Z[..., None], Z[:2, ..., None])),
+  (r'q_BTDK is int', lambda: losses.kld(PICKS[..., None], PICKS[..., None])),
+  (r'reconstruction_BHWC has', lambda: losses.mean_squared_error(IMAGE, IMAGE[:2])),
+  (r"model 'gan'; known: fsvae", lambda: models.make({'name': 'gan'})),
+  (r'model None; known', lambda: models.make({})),
+  ('tau is nan', lambda: fsvae.make(tau=np.nan)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize('message, call', WRONG)
+def test_a_wrong_argument_is_refused_by_name(message, call):
+  with pytest.raises(ValueError, match=f'(?s){message}'):
+    call()
+
+
+@pytest.mark.parametrize('key', [0, None, 'key'])
+def test_what_is_no_key_is_a_type_error(key):
+  with pytest.raises(TypeError, match='PRNG key'):
+    spiking.encode(v, IMAGE, key)
+
+
+@pytest.mark.parametrize('make', [fsvae.make, ann.make_vae, ann.make_autoencoder])
+@pytest.mark.parametrize(
+  'fields, message',
+  [
+    ({'features': ()}, r'model.features is \(\); it must be one width'),
+    ({'features': (4, 0)}, r'model.features is \(4, 0\)'),
+    ({'image_size': 10, 'features': (4, 8)}, 'image_size 10 is not a multiple of 4'),
+    ({'image_size': 0}, 'model.image_size is 0'),
+    ({'channels': 2}, 'model.channels is 2; it must be 1'),
+    ({'latent_dim': 0}, 'model.latent_dim is 0'),
+  ],
+)
+def test_every_model_refuses_the_same_sizes(make, fields, message):
+  with pytest.raises(ValueError, match=message):
+    make(**fields)
+
+
+def test_a_refusal_is_what_chex_would_raise_too():
+  assert issubclass(checks.ArgumentError, ValueError)
+  with pytest.raises(AssertionError):
+    spiking.encode(v, IMAGE[0], KEY)
+
+
+IMPORTS = """
+import logging, pkgutil, warnings
+import flax.linen, jax
+
+def state():
+  loggers = [logging.root, *logging.root.manager.loggerDict.values()]
+  kept = ('name', 'level', 'handlers', 'filters', 'disabled', 'propagate')
+  kept = [[str(getattr(log, name, '')) for name in kept] for log in loggers]
+  return kept, dict(jax.config.values), list(warnings.filters)
+
+before = state()
+import fsvae_jax.models, fsvae_jax.spiking
+for package in (fsvae_jax.models, fsvae_jax.spiking):
+  for module in pkgutil.iter_modules(package.__path__, package.__name__ + '.'):
+    __import__(module.name)
+assert state() == before
+"""
+
+
+def test_importing_models_and_layers_changes_nobodys_logging_and_no_global_configuration():
+  subprocess.run([sys.executable, '-c', IMPORTS], check=True)
