@@ -61,7 +61,7 @@ def train_step(
   updates, opt_state = optimizer.update(grads, state.opt_state, params)
   variables = {'params': optax.apply_updates(params, updates), 'batch_stats': batch_stats}
   ema = state.ema and optax.incremental_update(variables, state.ema, 1 - config.train.ema_decay)
-  norms = {'gradient_norm': optax.global_norm(grads), 'update_norm': optax.global_norm(updates)}
+  norms = {'gradient_norm': optax.tree.norm(grads), 'update_norm': optax.tree.norm(updates)}
   state = state.replace(step=state.step + 1, variables=variables, opt_state=opt_state, ema=ema)
   return state, metrics | norms
 
