@@ -78,7 +78,7 @@ def test_speed_prints_all_its_tables(main, monkeypatch, tmp_path):
 
   def here(what, huge_pages=True, cache=None, processes=1, **kwargs):
     calls.append(what)
-    if what == 'train':  # measured by the next test
+    if what in ('train', 'reconstruct'):  # the former is measured by the next test
       return {'images_per_s': 100.0, 'compile_s': 1.0, 'peak_memory_gb': 1.0}
     kwargs['batch'] = 4
     return speed.measure(what, **kwargs)
@@ -118,10 +118,10 @@ def test_scaling_counts_predicts_and_measures(main, monkeypatch, tmp_path):
 
 
 def test_soak_trains_twice_to_the_same_parameters(main, tmp_path):
-  small = 'model.image_size=8', 'model.features=(4,8)', 'model.timesteps=2', 'model.draws=3'
-  flags = '--workdir', tmp_path, '--steps', '20', '--kills', '0'
+  small = 'model.image_size=8', 'model.features=(4,8)'  # of the model that compiles sooner
+  flags = '--workdir', tmp_path, '--steps', '20', '--kills', '0', '--config', 'digits:ann'
   result = json.loads(main(soak, *flags, *small, f'data.cache_dir={tmp_path}/cache'))
-  assert result['differing_arrays'] == [] and result['arrays'] > 50
+  assert result['differing_arrays'] == [] and result['arrays'] > 30
   assert result['steps_of_both'] == [20, 20] and not result['lines_lost_or_double']
 
 
