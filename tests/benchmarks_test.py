@@ -3,6 +3,7 @@
 import json
 import math
 import pathlib
+import signal
 import sys
 
 import jax
@@ -11,6 +12,7 @@ import pytest
 
 from benchmarks import ahead, fidelity, plain, scaling, soak, streaming
 from benchmarks import run as speed
+from fsvae_jax import configuration, fields, signals, writer
 from fsvae_jax.interop import reference
 from fsvae_jax.models import fsvae
 
@@ -48,10 +50,10 @@ def mnist(tmp_path_factory):
 
 
 def test_fidelity_prints_the_learning_curve(main, mnist, tmp_path):
-  fields = [*SMALL, 'train.batch_size=8', 'test.images=16', 'test.batch_size=8']
+  small = [*SMALL, 'train.batch_size=8', 'test.images=16', 'test.batch_size=8']
   flags = ['--seeds', '0', '--steps', '2', '--every', '1', '--path', mnist, '--pytorch_init']
   out = ['--out', tmp_path / 'out.json', f'data.cache_dir={tmp_path}']
-  printed = main(fidelity, *flags, *out, *fields)
+  printed = main(fidelity, *flags, *out, *small)
   (curve,) = json.loads((tmp_path / 'out.json').read_text()).values()
   assert_finite(curve['2'])
   assert curve['2'][0] > 0 and 0 <= curve['2'][1] <= 1
@@ -106,15 +108,40 @@ def test_products_are_measured(monkeypatch):
   assert_finite(speed.rates('float32', 1, 0))
 
 
+class Run:
+  """In the place of a process that trains: it has logged ten steps, and its flags are known."""
+
+  pid, stdout = 0, None
+
+  def __init__(self, command, **_):
+    given = dict(word.removeprefix('--').split('=', 1) for word in command if '=' in word)
+    config = fields.flatten(configuration.load(given['config']))
+    names = [n.removeprefix('config.') for n in given if n.startswith('config.')]
+    assert len(names) > 5 and set(names) <= set(config)
+    out = writer.Writer(pathlib.Path(given['workdir']))
+    for step in range(1, 11):
+      out.scalars(step, {'images_per_s': 50.0, 'peak_memory_gb': 0.5})
+    out.close()
+    self.returncode = signals.STOPPED
+
+  def poll(self):
+    return None
+
+  def send_signal(self, number):
+    assert number == signal.SIGTERM
+
+  def communicate(self):
+    return b'', None
+
+
 def test_scaling_counts_predicts_and_measures(main, monkeypatch, tmp_path):
-  (rate, peak) = scaling.measured(1, 8, {'model.features': '(4,4,4,4)', 'model.timesteps': 2})
-  assert rate > 0 and 0 < peak < 10
-  monkeypatch.setattr(scaling, 'measured', lambda *_: (100.0, 1.0))
+  monkeypatch.setattr(scaling.subprocess, 'Popen', Run)
   main(scaling, '--out', tmp_path / 'scaling.json', *SMALL)
   result = json.loads((tmp_path / 'scaling.json').read_text())
   assert_finite(result)
   assert result['sent']['all_reduces'] > 0 and result['sent']['gradient_bytes'] > 0
   assert all(0 < share <= 1 for row in result['predicted'].values() for share in row.values())
+  assert result['measured'][0]['ratio'] == 1 and result['memory']['remat']['images_per_s'] == 50
 
 
 def test_soak_trains_twice_to_the_same_parameters(main, tmp_path):
@@ -125,7 +152,9 @@ def test_soak_trains_twice_to_the_same_parameters(main, tmp_path):
   assert result['steps_of_both'] == [20, 20] and not result['lines_lost_or_double']
 
 
-def test_streaming_reads_and_trains(main, tmp_path):
+def test_streaming_reads_and_trains(main, monkeypatch, tmp_path):
+  monkeypatch.setattr(streaming.subprocess, 'Popen', Run)
+  monkeypatch.setattr(soak, 'watch', lambda process, workdir: [(5, 0.5), (9, 0.6)])
   flags = '--folder', tmp_path, '--gb', '0.004', '--steps', '10', '--seconds', '0.1'
   small = 'train.batch_size=8', 'test.images=8', 'model.timesteps=2', 'model.features=(4,4)'
   result = json.loads(main(streaming, *flags, *small, f'data.cache_dir={tmp_path}/cache'))

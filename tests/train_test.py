@@ -101,10 +101,10 @@ def test_a_run_leaves_what_it_promises(trained):
 
 
 def test_interrupted_and_resumed_equals_uninterrupted(config, finished, tmp_path, monkeypatch):
-  """By Ctrl-C, then by SIGTERM; nothing but the signals saves."""
+  """By SIGHUP, then by SIGTERM; nothing but the signals saves."""
   config.train.update(test_every=0, checkpoint_every=0)
   steps = [0]
-  for number in (signal.SIGINT, signal.SIGTERM):
+  for number in (signal.SIGHUP, signal.SIGTERM):
     before = signal.getsignal(number)
     with monkeypatch.context() as patch:
       interrupt_after(patch, 1, number)
