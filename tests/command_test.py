@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import signal
 import socket
 import subprocess
@@ -91,11 +92,12 @@ def test_a_reader_that_goes_away_does_not_end_a_training(folder, run):
 
 def test_neither_a_full_disk_nor_a_missing_locale_ends_an_evaluation(folder, run):
   locale = {'LC_ALL': 'C', 'PYTHONUTF8': '0', 'PYTHONCOERCECLOCALE': '0', 'PYTHONIOENCODING': ''}
-  (run / 'report.html').unlink()
+  own = pathlib.Path(shutil.copytree(run, folder / 'full'))  # its eval.json is written anew
+  (own / 'report.html').unlink()
   with open('/dev/full', 'w') as full:
-    evaluation = '--mode=eval', f'--workdir={run}', "--config.eval.metrics=('spikes',)"
+    evaluation = '--mode=eval', f'--workdir={own}', "--config.eval.metrics=('spikes',)"
     assert_silent_success(start(folder, *evaluation, stdout=full, **locale))
-  assert 'µJ' in (run / 'report.html').read_text('utf-8')
+  assert 'µJ' in (own / 'report.html').read_text('utf-8')
 
 
 def assert_silent_success(process):

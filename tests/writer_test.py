@@ -1,6 +1,7 @@
 """metrics.jsonl, TensorBoard events and picture grids."""
 
 import json
+import time
 
 import numpy as np
 import pytest
@@ -39,8 +40,10 @@ def test_a_resumed_run_drops_what_was_lost(tmp_path):
   assert [(r['step'], r['a']) for r in rows(tmp_path)] == [(10, 10), (20, 20), (30, -1)]
 
 
-def test_after_a_crash_tensorboard_has_each_step_once(tmp_path):
+def test_after_a_crash_tensorboard_has_each_step_once(tmp_path, monkeypatch):
   for start, value in ((0, 1.0), (20, 2.0)):  # the second goes on from step 20
+    now = time.time() + start  # its file's name has the second of the start, which orders them
+    monkeypatch.setattr(time, 'time', lambda now=now: now)
     out = writer.Writer(tmp_path, step=start)
     for step in range(start + 10, 50, 10):
       out.scalars(step, {'a': value})
