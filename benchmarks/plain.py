@@ -10,8 +10,9 @@ import jax.numpy as jnp
 from jax import lax
 
 from benchmarks import fidelity
+from fsvae_jax.compute import chunks, conv, layout, linear
 from fsvae_jax.models import fsvae
-from fsvae_jax.spiking import chunks, conv, layout, linear, neurons, surrogate
+from fsvae_jax.spiking import neurons, surrogate
 
 TECHNIQUES = ('products', 'linear_time', 'fused_neurons', 'matmul_backward', 'chunks')
 

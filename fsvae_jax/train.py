@@ -29,8 +29,8 @@ from fsvae_jax import (
   writer,
 )
 from fsvae_jax import workdir as workdirs
+from fsvae_jax.compute import layout
 from fsvae_jax.models import Model
-from fsvae_jax.spiking import layout
 
 
 def train_step(

@@ -15,9 +15,9 @@ import pytest
 from flax import traverse_util
 
 from fsvae_jax import checkpoint, data, models, sharding, states, train, workdir, writer
+from fsvae_jax.compute import chunks
 from fsvae_jax.configs import default
 from fsvae_jax.models import fsvae
-from fsvae_jax.spiking import chunks
 from fsvae_jax.trained import Trained
 from tests import smoke
 

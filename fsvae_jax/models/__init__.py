@@ -1,8 +1,8 @@
 """Models by name: `make(config.model)` gives the `Model` whose file `config.model.name` names."""
 
+from fsvae_jax.compute import checks
 from fsvae_jax.models import ann, fsvae
 from fsvae_jax.models.interface import Model
-from fsvae_jax.spiking import checks
 
 MODELS = {'fsvae': fsvae.make, 'ann_vae': ann.make_vae, 'autoencoder': ann.make_autoencoder}
 

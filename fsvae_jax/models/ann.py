@@ -18,10 +18,10 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from fsvae_jax import fields
+from fsvae_jax.compute import checks, conv, layout, linear
 from fsvae_jax.models import inputs, losses, networks
 from fsvae_jax.models.inputs import Variables
 from fsvae_jax.models.interface import Model
-from fsvae_jax.spiking import checks, conv, layout, linear
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,10 +16,11 @@ import jax
 import jax.numpy as jnp
 
 from fsvae_jax import fields
+from fsvae_jax.compute import checks, chunks, layout
 from fsvae_jax.models import inputs, latents, losses, networks
 from fsvae_jax.models.inputs import Variables
 from fsvae_jax.models.interface import Model
-from fsvae_jax.spiking import checks, chunks, layout, neurons, surrogate
+from fsvae_jax.spiking import neurons, surrogate
 
 IMAGES_AT_A_TIME = 10  # in evaluation, through encoder and decoder: their arrays stay in cache
 

@@ -9,7 +9,7 @@ from flax import errors
 from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 
-from fsvae_jax.spiking import checks
+from fsvae_jax.compute import checks
 
 OF_THIS_MODEL = 'variables must be what the init of this very model gives'
 Variables = dict[str, Any]  # {'params' | 'batch_stats': {network: ...}}

@@ -14,9 +14,9 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from fsvae_jax.spiking import checks
-from fsvae_jax.spiking.layout import batch_split, draw_part, lay_like, wide, wide_type
-from fsvae_jax.spiking.recurrence import at, scan
+from fsvae_jax.compute import checks
+from fsvae_jax.compute.layout import batch_split, draw_part, lay_like, wide, wide_type
+from fsvae_jax.compute.recurrence import at, scan
 
 
 def draw_picks(

@@ -5,8 +5,9 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from fsvae_jax.spiking import checks, synapse
-from fsvae_jax.spiking.layout import wide
+from fsvae_jax.compute import checks
+from fsvae_jax.compute.layout import wide
+from fsvae_jax.spiking import synapse
 
 
 def mean_squared_error(reconstruction_BHWC: jax.Array, image_BHWC: jax.Array) -> jax.Array:

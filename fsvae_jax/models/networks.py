@@ -13,7 +13,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from fsvae_jax.spiking import chunks, conv, layout, linear, neurons, norm, synapse
+from fsvae_jax.compute import chunks, conv, layout, linear
+from fsvae_jax.spiking import neurons, norm, synapse
 
 
 class Drive(NamedTuple):

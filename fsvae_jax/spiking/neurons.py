@@ -18,10 +18,10 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from fsvae_jax.spiking import checks
+from fsvae_jax.compute import checks
+from fsvae_jax.compute.layout import per_channel, wide, wide_type
+from fsvae_jax.compute.recurrence import at, scan
 from fsvae_jax.spiking import surrogate as surrogates
-from fsvae_jax.spiking.layout import per_channel, wide, wide_type
-from fsvae_jax.spiking.recurrence import at, scan
 
 
 @dataclasses.dataclass(frozen=True)

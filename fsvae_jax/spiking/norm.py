@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from fsvae_jax.spiking import checks
-from fsvae_jax.spiking.layout import per_channel, wide
+from fsvae_jax.compute import checks
+from fsvae_jax.compute.layout import per_channel, wide
 
 EPSILON = 1e-5
 MOMENTUM = 0.1

@@ -7,7 +7,7 @@ shape) and the threshold `v_th`, both in units of the potential, and returns `do
 import jax
 import jax.numpy as jnp
 
-from fsvae_jax.spiking import checks
+from fsvae_jax.compute import checks
 
 
 def reference_rectangle(u: jax.Array, v_th: float) -> jax.Array:

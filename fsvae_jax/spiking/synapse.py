@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fsvae_jax.spiking import checks
-from fsvae_jax.spiking.layout import wide_type
+from fsvae_jax.compute import checks
+from fsvae_jax.compute.layout import wide_type
 
 
 def psp(x_BTD: jax.Array, time_constant: float = 2.0) -> jax.Array:

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from fsvae_jax.compute import conv, layout
 from fsvae_jax.metrics import operations
 from fsvae_jax.models import fsvae
-from fsvae_jax.spiking import conv, layout
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
 

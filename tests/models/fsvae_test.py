@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
+from fsvae_jax.compute import chunks
 from fsvae_jax.interop import reference
 from fsvae_jax.models import fsvae, networks
-from fsvae_jax.spiking import chunks
 from tests import golden
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')

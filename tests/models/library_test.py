@@ -11,8 +11,8 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from fsvae_jax import models
+from fsvae_jax.compute import checks
 from fsvae_jax.models import ann, fsvae, losses
-from fsvae_jax.spiking import checks
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from fsvae_jax import models
+from fsvae_jax.compute import chunks
 from fsvae_jax.configs import celeba, cifar10, mnist
 from fsvae_jax.models import fsvae
-from fsvae_jax.spiking import chunks
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
 

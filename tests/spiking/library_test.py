@@ -9,19 +9,9 @@ import numpy as np
 import pytest
 
 from fsvae_jax import sharding
+from fsvae_jax.compute import checks, chunks, conv, layout, linear, recurrence
 from fsvae_jax.models import latents, losses
-from fsvae_jax.spiking import (
-  checks,
-  chunks,
-  conv,
-  layout,
-  linear,
-  neurons,
-  norm,
-  recurrence,
-  surrogate,
-  synapse,
-)
+from fsvae_jax.spiking import neurons, norm, surrogate, synapse
 from tests.spiking.neurons_test import drive, plain_lif
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')

@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from fsvae_jax.compute.layout import per_channel
 from fsvae_jax.spiking import norm
-from fsvae_jax.spiking.layout import per_channel
 from tests import golden
 
 LAYERS = golden.load('layers')

@@ -6,8 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from fsvae_jax.compute import recurrence
 from fsvae_jax.models import latents
-from fsvae_jax.spiking import neurons, recurrence, synapse
+from fsvae_jax.spiking import neurons, synapse
 
 
 def test_steps_see_the_carry_and_the_value_that_they_replace():

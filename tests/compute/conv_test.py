@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fsvae_jax.spiking import conv, layout, linear
+from fsvae_jax.compute import conv, layout, linear
 from tests import golden
 
 LAYERS = golden.load('layers')

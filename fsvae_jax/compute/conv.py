@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from fsvae_jax.spiking import checks, platform
-from fsvae_jax.spiking.layout import reshape
-from fsvae_jax.spiking.linear import EXACT, matmul
+from fsvae_jax.compute import checks, platform
+from fsvae_jax.compute.layout import reshape
+from fsvae_jax.compute.linear import EXACT, matmul
 
 _DIMS = ('NHWC', 'HWIO', 'NHWC')
 

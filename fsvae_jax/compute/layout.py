@@ -9,7 +9,7 @@ from jax import lax
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from fsvae_jax.spiking import checks
+from fsvae_jax.compute import checks
 
 
 def split_like(x: jax.Array, axes: int = 1) -> NamedSharding | None:

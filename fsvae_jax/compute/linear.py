@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from fsvae_jax.spiking import checks
-from fsvae_jax.spiking.layout import reshape, split_like
+from fsvae_jax.compute import checks
+from fsvae_jax.compute.layout import reshape, split_like
 
 # By default, accelerators round the inputs of float32 products, to bfloat16 or TF32.
 EXACT = lax.Precision.HIGHEST

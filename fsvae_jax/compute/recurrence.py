@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from fsvae_jax.spiking import checks, platform
+from fsvae_jax.compute import checks, platform
 
 
 def scan(

@@ -13,8 +13,8 @@ import jax.numpy as jnp
 from jax import lax
 from jax.sharding import PartitionSpec as P
 
-from fsvae_jax.spiking import checks, platform
-from fsvae_jax.spiking.layout import join_parts, shards, take_part
+from fsvae_jax.compute import checks, platform
+from fsvae_jax.compute.layout import join_parts, shards, take_part
 
 CACHE_BYTES = 2**21  # of the larger of a chunk's argument and result
 

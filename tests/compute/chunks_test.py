@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fsvae_jax import sharding
-from fsvae_jax.spiking import chunks, layout
+from fsvae_jax.compute import chunks, layout
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
 
