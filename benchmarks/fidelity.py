@@ -27,7 +27,7 @@ from fsvae_jax import data, files, models, sharding, states, train
 from fsvae_jax.configs import mnist
 from fsvae_jax.interop import reference
 from fsvae_jax.models import fsvae, latents
-from fsvae_jax.spiking import neurons, norm, synapse
+from fsvae_jax.spiking import filters, neurons, norm
 
 SHOWN = 128  # test images, on which the agreement is taken
 REFERENCE = {50: 0.2848, 100: 0.2310, 150: 0.2041, 200: 0.1983, 250: 0.1813, 300: 0.1757}
@@ -108,7 +108,7 @@ def run(config, images, test_images, seed, steps, every, pytorch_init, start):
   variables = jax.jit(model.init)(init_key)
   if pytorch_init:
     pixels = variables['params']['decoder']['pixels']
-    total = float(synapse.readout_weights(config.model.timesteps).sum())
+    total = float(filters.readout_weights(config.model.timesteps).sum())
     variables['params']['decoder']['pixels'] = {name: total * x for name, x in pixels.items()}
   if start:
     state_dict = reference.load_state_dict(start)

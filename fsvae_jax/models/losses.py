@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from fsvae_jax.compute import checks
 from fsvae_jax.compute.layout import wide
-from fsvae_jax.spiking import synapse
+from fsvae_jax.spiking import filters
 
 
 def mean_squared_error(reconstruction_BHWC: jax.Array, image_BHWC: jax.Array) -> jax.Array:
@@ -33,7 +33,7 @@ def mmd(q_BTDK: jax.Array, p_BTDK: jax.Array) -> jax.Array:
     ValueError: for arrays that are not of floats, or of different shapes.
   """
   q_BTDK, p_BTDK = _checked(q_BTDK, p_BTDK)
-  return jnp.mean(jnp.square(synapse.psp(draw_rate(q_BTDK) - draw_rate(p_BTDK))))
+  return jnp.mean(jnp.square(filters.psp(draw_rate(q_BTDK) - draw_rate(p_BTDK))))
 
 
 def kld(q_BTDK: jax.Array, p_BTDK: jax.Array, epsilon: float = 1e-2) -> jax.Array:

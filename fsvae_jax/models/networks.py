@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from fsvae_jax.compute import chunks, conv, layout, linear
-from fsvae_jax.spiking import neurons, norm, synapse
+from fsvae_jax.spiking import filters, neurons, norm
 
 
 class Drive(NamedTuple):
@@ -271,7 +271,7 @@ class Decoder(nn.Module):
         name=f'conv_{i}',
       )
       x = layer(x, train)
-    weights_T = synapse.readout_weights(z_BTD.shape[1])
+    weights_T = filters.readout_weights(z_BTD.shape[1])
     x = layout.interleave(read(self.neuron, x, weights_T))
     total = float(weights_T.sum())
     # The read-out multiplies by `total`: without the gain, tanh starts saturated, +1 or -1 by luck.

@@ -8,7 +8,7 @@ import pytest
 
 from fsvae_jax.compute import recurrence
 from fsvae_jax.models import latents
-from fsvae_jax.spiking import neurons, synapse
+from fsvae_jax.spiking import filters, neurons
 
 
 def test_steps_see_the_carry_and_the_value_that_they_replace():
@@ -26,7 +26,7 @@ def lif(x, gain, offset, residue, _):
 
 
 def readout(x, gain, offset, *_):
-  return neurons.lif_readout(neurons.LIF(), x, gain, offset, synapse.readout_weights(6))
+  return neurons.lif_readout(neurons.LIF(), x, gain, offset, filters.readout_weights(6))
 
 
 def sampled(x, gain, offset, residue, picks):

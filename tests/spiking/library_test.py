@@ -11,7 +11,7 @@ import pytest
 from fsvae_jax import sharding
 from fsvae_jax.compute import checks, chunks, conv, layout, linear, recurrence
 from fsvae_jax.models import latents, losses
-from fsvae_jax.spiking import neurons, norm, surrogate, synapse
+from fsvae_jax.spiking import filters, neurons, norm, surrogate
 from tests.spiking.neurons_test import drive, plain_lif
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
@@ -67,7 +67,7 @@ LAYERS = {
   'matmul': (linear.matmul, (PIXELS, KERNEL[0, 0])),
   'tdbn': (tdbn, (PIXELS, *AFFINE)),
   'chunks': (chunked, (*AFFINE, array(6, 2, 6, 4))),
-  'psp': (synapse.psp, (SPIKES,)),
+  'psp': (filters.psp, (SPIKES,)),
   'interleave': (layout.interleave, (PIXELS,)),
   'take': (lambda s: latents.take(s, PICKS), (array(9, 2, 6, 4, 2),)),
   'bernoulli': (
@@ -222,8 +222,8 @@ def test_an_empty_batch_gives_an_empty_result():
 
 
 def test_lists_are_arrays():
-  got = synapse.psp(SPIKES.tolist())
-  np.testing.assert_array_equal(got, synapse.psp(SPIKES))
+  got = filters.psp(SPIKES.tolist())
+  np.testing.assert_array_equal(got, filters.psp(SPIKES))
 
 
 X, RESIDUE = LAYERS['lif'][1][0], LAYERS['lif'][1][3]
@@ -274,13 +274,13 @@ WRONG = [
   ('amplitude is nan', lambda: norm.gain_offset(*AFFINE, *AFFINE, math.nan)),
   (r'batch_C has the shape \(2,\)', lambda: norm.move(AFFINE[0], AFFINE[0][:2])),
   ('count is 0', lambda: norm.unbiased(AFFINE[0], 0)),
-  ('x_BTD is int', lambda: synapse.psp(INTEGERS)),
-  ('x_BTD has the shape', lambda: synapse.psp(PIXELS)),
-  ('time_constant is 0', lambda: synapse.psp(X, 0)),
-  ('time_constant is nan', lambda: synapse.psp(X, math.nan)),
-  ('timesteps is -1', lambda: synapse.readout_weights(-1)),
-  ('timesteps is 2.5; it must be a whole', lambda: synapse.readout_weights(2.5)),
-  ('decay is inf', lambda: synapse.readout_weights(3, math.inf)),
+  ('x_BTD is int', lambda: filters.psp(INTEGERS)),
+  ('x_BTD has the shape', lambda: filters.psp(PIXELS)),
+  ('time_constant is 0', lambda: filters.psp(X, 0)),
+  ('time_constant is nan', lambda: filters.psp(X, math.nan)),
+  ('timesteps is -1', lambda: filters.readout_weights(-1)),
+  ('timesteps is 2.5; it must be a whole', lambda: filters.readout_weights(2.5)),
+  ('decay is inf', lambda: filters.readout_weights(3, math.inf)),
   ('u is int', lambda: surrogate.reference_rectangle(INTEGERS, 0.2)),
   ('size is 0', lambda: chunks.in_chunks(lambda s, x: x, (), X, 0)),
   ('x_B is int', lambda: chunks.in_chunks(lambda s, x: x, (), INTEGERS)),

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from absl.testing import parameterized
 
-from fsvae_jax.spiking import neurons, surrogate, synapse
+from fsvae_jax.spiking import filters, neurons, surrogate
 from tests import golden
 
 LAYERS = golden.load('layers')
@@ -96,7 +96,7 @@ class LIFTest(chex.TestCase):
 
   def test_readout_is_the_weighted_sum_of_the_spikes(self):
     x, gain, offset, _ = random_inputs()
-    weights_T = synapse.readout_weights(5)
+    weights_T = filters.readout_weights(5)
 
     def stored(x, gain, offset):
       spikes, _ = neurons.lif(neurons.LIF(), x, gain, offset, neurons.rest(x))
