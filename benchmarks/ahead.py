@@ -51,8 +51,9 @@ def compile_step(target, batch, changed):
   import jax
   import numpy as np
 
-  from fsvae_jax import models, sharding, states, train
+  from fsvae_jax import models, train
   from fsvae_jax.configs import mnist
+  from fsvae_jax.run import sharding, states
 
   config = mnist.get_config()
   config.update_from_flattened_dict(changed)

@@ -23,10 +23,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import fields
-from fsvae_jax import data, files, models, sharding, states, train
+from fsvae_jax import data, models, train
 from fsvae_jax.configs import mnist
 from fsvae_jax.interop import reference
 from fsvae_jax.models import fsvae, latents
+from fsvae_jax.run import files, sharding, states
 from fsvae_jax.spiking import filters, neurons, norm
 
 SHOWN = 128  # test images, on which the agreement is taken

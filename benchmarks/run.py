@@ -30,9 +30,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import fields, plain
-from fsvae_jax import data, files, memory, models, sharding, states, train
+from fsvae_jax import data, models, train
 from fsvae_jax.compute import linear
 from fsvae_jax.configs import mnist
+from fsvae_jax.run import files, memory, sharding, states
 
 GFLOP_PER_TRAINED_IMAGE = 1.31  # T = 16, all products forward and backward, both sampling passes
 HUGE_PAGES = 'glibc.malloc.hugetlb=1'

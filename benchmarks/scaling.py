@@ -23,8 +23,9 @@ import jax
 import numpy as np
 
 from benchmarks import fields
-from fsvae_jax import files, models, sharding, states, train, writer
+from fsvae_jax import models, train
 from fsvae_jax.configs import mnist
+from fsvae_jax.run import files, sharding, states, writer
 
 GFLOP_AN_IMAGE = 1.31  # of training, docs/performance.md
 # Assumed: FLOP/s that training reaches, links of a device (bytes/s) and time of a small all-reduce

@@ -15,7 +15,7 @@ import time
 import numpy as np
 
 from benchmarks import fields
-from fsvae_jax import writer
+from fsvae_jax.run import writer
 
 
 def newest(workdir):

@@ -17,7 +17,7 @@ import time
 import numpy as np
 
 from benchmarks import fields, soak
-from fsvae_jax import files, writer
+from fsvae_jax.run import files, writer
 
 PIXELS = 64
 RECORD_BYTES = 12_400  # of noise, which PNG cannot compress

@@ -15,8 +15,9 @@ from typing import Any
 from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 
-from fsvae_jax import configs, fields, files
+from fsvae_jax import configs, fields
 from fsvae_jax.configs import default
+from fsvae_jax.run import files
 
 
 def names() -> list[str]:

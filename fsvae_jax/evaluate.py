@@ -11,9 +11,10 @@ import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
-from fsvae_jax import console, data, fields, files, report, writer
+from fsvae_jax import data, fields, report
 from fsvae_jax.metrics import LEAST_IMAGES, METRICS, robustness
 from fsvae_jax.metrics.result import Result
+from fsvae_jax.run import console, files, writer
 from fsvae_jax.trained import Trained
 
 

@@ -10,17 +10,8 @@ import jax
 from absl import app, flags, logging
 from ml_collections import ConfigDict
 
-from fsvae_jax import (
-  configuration,
-  console,
-  distributed,
-  evaluate,
-  fields,
-  files,
-  signals,
-  train,
-  workdir,
-)
+from fsvae_jax import configuration, evaluate, fields, train
+from fsvae_jax.run import console, distributed, files, signals, workdir
 
 DEFAULT = 'digits'
 

@@ -14,23 +14,21 @@ import optax
 from clu import parameter_overview
 from ml_collections import ConfigDict
 
-from fsvae_jax import (
+from fsvae_jax import data, fields, models
+from fsvae_jax.compute import layout
+from fsvae_jax.models import Model
+from fsvae_jax.run import (
   checkpoint,
   console,
-  data,
   distributed,
-  fields,
   memory,
-  models,
   progress,
   sharding,
   signals,
   states,
   writer,
 )
-from fsvae_jax import workdir as workdirs
-from fsvae_jax.compute import layout
-from fsvae_jax.models import Model
+from fsvae_jax.run import workdir as workdirs
 
 
 def train_step(

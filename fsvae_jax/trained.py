@@ -10,8 +10,9 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from fsvae_jax import checkpoint, data, fields, models, sharding
-from fsvae_jax import workdir as workdirs
+from fsvae_jax import data, fields, models
+from fsvae_jax.run import checkpoint, sharding
+from fsvae_jax.run import workdir as workdirs
 
 
 class Trained:

@@ -15,8 +15,9 @@ import sys
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from fsvae_jax import console, data, files
+from fsvae_jax import data
 from fsvae_jax.data import splits
+from fsvae_jax.run import console, files
 
 NAMES = {'train': splits.TRAIN, 'test': splits.TEST}
 

@@ -12,9 +12,10 @@ import pytest
 
 from benchmarks import ahead, fidelity, plain, scaling, soak, streaming
 from benchmarks import run as speed
-from fsvae_jax import configuration, fields, signals, writer
+from fsvae_jax import configuration, fields
 from fsvae_jax.interop import reference
 from fsvae_jax.models import fsvae
+from fsvae_jax.run import signals, writer
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
 

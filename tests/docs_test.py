@@ -10,7 +10,8 @@ import pytest
 import yaml
 from absl import flags
 
-from fsvae_jax import configuration, fields, main, models, sharding
+from fsvae_jax import configuration, fields, main, models
+from fsvae_jax.run import sharding
 
 ROOT = pathlib.Path(__file__).parent.parent
 FILES = [ROOT / 'README.md', *ROOT.glob('docs/**/*.md'), *ROOT.glob('launch/*')]

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fsvae_jax import evaluate, sharding, train
+from fsvae_jax import evaluate, train
 from fsvae_jax.configs import default, digits
 from fsvae_jax.metrics import METRICS, fad, frechet, spikes
+from fsvae_jax.run import sharding
 from fsvae_jax.trained import Trained
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')

@@ -60,7 +60,8 @@ def main(workdir, cache, fields, model_of, coordinator=None, processes=None, pro
   from absl import logging
   from flax import traverse_util
 
-  from fsvae_jax import distributed, train
+  from fsvae_jax import train
+  from fsvae_jax.run import distributed
   from fsvae_jax.trained import Trained
 
   logging.set_verbosity(logging.WARNING)

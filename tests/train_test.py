@@ -14,10 +14,11 @@ import optax
 import pytest
 from flax import traverse_util
 
-from fsvae_jax import checkpoint, data, models, sharding, states, train, workdir, writer
+from fsvae_jax import data, models, train
 from fsvae_jax.compute import chunks
 from fsvae_jax.configs import default
 from fsvae_jax.models import fsvae
+from fsvae_jax.run import checkpoint, sharding, states, workdir, writer
 from fsvae_jax.trained import Trained
 from tests import smoke
 

@@ -12,8 +12,8 @@ import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
 
-from fsvae_jax import files
 from fsvae_jax.data import faults, sources, splits
+from fsvae_jax.run import files
 
 
 class Images:

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import numpy as np
 from ml_collections import ConfigDict
 
-from fsvae_jax import console, files
 from fsvae_jax.data import arrays, faults, folders, splits
+from fsvae_jax.run import console, files
 
 
 def find(config: ConfigDict, split: str) -> splits.Source:

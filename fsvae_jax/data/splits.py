@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from fsvae_jax import console
+from fsvae_jax.run import console
 
 TRAIN = ('train', 'training')
 TEST = ('test', 'testing', 't10k', 'val', 'valid', 'validation')

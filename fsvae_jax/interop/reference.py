@@ -22,9 +22,10 @@ from absl import app, flags, logging
 from flax import traverse_util
 from ml_collections import ConfigDict
 
-from fsvae_jax import checkpoint, configuration, console, files, models, states
-from fsvae_jax import workdir as workdirs
+from fsvae_jax import configuration, models
 from fsvae_jax.models import ann
+from fsvae_jax.run import checkpoint, console, files, states
+from fsvae_jax.run import workdir as workdirs
 
 _PYTORCH = (b'PK', b'\x80')  # how files of torch.save begin: zip, and once pickle
 

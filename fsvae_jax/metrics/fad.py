@@ -18,12 +18,13 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from fsvae_jax import console, data, distributed, files, sharding, signals, train
+from fsvae_jax import data, train
 from fsvae_jax.interop import reference
 from fsvae_jax.metrics import frechet
 from fsvae_jax.metrics.frechet import Gaussian
 from fsvae_jax.metrics.result import Figure, Result
 from fsvae_jax.models import ann
+from fsvae_jax.run import console, distributed, files, sharding, signals
 from fsvae_jax.trained import Trained
 
 BATCH = 256

@@ -10,7 +10,7 @@ import chex
 import jax
 import numpy as np
 
-from fsvae_jax import distributed, files
+from fsvae_jax.run import distributed, files
 
 
 class Gaussian(NamedTuple):

@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from fsvae_jax import data, files
+from fsvae_jax import data
 from fsvae_jax.metrics import frechet
 from fsvae_jax.metrics.frechet import Gaussian
 from fsvae_jax.metrics.result import Figure, Result
+from fsvae_jax.run import files
 from fsvae_jax.trained import Trained
 
 CLEAN_FID = (

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from fsvae_jax import files
 from fsvae_jax.report import charts
 from fsvae_jax.report.names import CAPTIONS, LABELS, PUBLISHED, PUBLISHED_NAMES
+from fsvae_jax.run import files
 
 
 def write(

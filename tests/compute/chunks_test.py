@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fsvae_jax import sharding
 from fsvae_jax.compute import chunks, layout
+from fsvae_jax.run import sharding
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
 

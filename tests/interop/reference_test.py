@@ -11,10 +11,10 @@ import jax
 import numpy as np
 import pytest
 
-from fsvae_jax import checkpoint, sharding, states
 from fsvae_jax.configs import celeba, mnist
 from fsvae_jax.interop import reference
 from fsvae_jax.models import fsvae
+from fsvae_jax.run import checkpoint, sharding, states
 from tests import golden
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fsvae_jax import sharding
 from fsvae_jax.compute import checks, chunks, conv, layout, linear, recurrence
 from fsvae_jax.models import latents, losses
+from fsvae_jax.run import sharding
 from fsvae_jax.spiking import filters, neurons, norm, surrogate
 from tests.spiking.neurons_test import drive, plain_lif
 

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from fsvae_jax import console
+from fsvae_jax.run import console
 
 
 class Progress:

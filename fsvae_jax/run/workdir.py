@@ -13,7 +13,8 @@ from absl import logging
 from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
-from fsvae_jax import fields, files
+from fsvae_jax import fields
+from fsvae_jax.run import files
 
 PATTERNS = '*?[]'  # Orbax reads a folder's name as a pattern
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fsvae_jax import checkpoint
+from fsvae_jax.run import checkpoint
 
 STATE = {'step': jnp.int32(0), 'weights': jnp.arange(2000.0)}
 LIKE = checkpoint.abstract(STATE)

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from fsvae_jax import writer
+from fsvae_jax.run import writer
 
 
 def rows(path):

@@ -12,7 +12,7 @@ from PIL import Image
 from tensorboard.compat.proto import event_pb2, summary_pb2
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-from fsvae_jax import files
+from fsvae_jax.run import files
 
 
 class Writer:

@@ -5,8 +5,8 @@ import numpy as np
 import optax
 import pytest
 
-from fsvae_jax import states
 from fsvae_jax.configs import default
+from fsvae_jax.run import states
 
 
 def updates(steps, gradient=1.0, **fields):

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from fsvae_jax import distributed, writer
+from fsvae_jax.run import distributed, writer
 from tests import smoke
 
 FIELDS = {'train.steps': 20, 'train.log_every': 1, 'train.test_every': 0, 'train.keep': 20}

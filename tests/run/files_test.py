@@ -11,7 +11,7 @@ import time
 import filelock
 import pytest
 
-from fsvae_jax import files
+from fsvae_jax.run import files
 
 
 def test_a_file_is_whole_or_as_it_was(tmp_path):

@@ -3,7 +3,7 @@
 import jax
 import pytest
 
-from fsvae_jax import sharding
+from fsvae_jax.run import sharding
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from fsvae_jax import signals
+from fsvae_jax.run import signals
 
 ALL = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 

@@ -16,7 +16,7 @@ import jax
 from jax._src import distributed as jax_distributed  # JAX shows its key-value store nowhere else
 from jax.experimental import multihost_utils
 
-from fsvae_jax import signals
+from fsvae_jax.run import signals
 
 BEAT_SECONDS = 2  # between two signs of life of a process
 SILENT_SECONDS = 20  # without one, it is taken for dead, and the others end

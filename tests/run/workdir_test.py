@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from fsvae_jax import data, fields, workdir
+from fsvae_jax import data, fields
 from fsvae_jax.configs import default, digits
+from fsvae_jax.run import workdir
 
 
 @pytest.fixture
