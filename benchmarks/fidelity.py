@@ -25,7 +25,7 @@ import numpy as np
 from benchmarks import fields
 from fsvae_jax import data, models, train
 from fsvae_jax.configs import mnist
-from fsvae_jax.interop import reference
+from fsvae_jax.exchange import reference
 from fsvae_jax.models import fsvae, latents
 from fsvae_jax.run import files, sharding, states
 from fsvae_jax.spiking import filters, neurons, norm

@@ -13,7 +13,7 @@ import pytest
 from benchmarks import ahead, fidelity, plain, scaling, soak, streaming
 from benchmarks import run as speed
 from fsvae_jax import configuration, fields
-from fsvae_jax.interop import reference
+from fsvae_jax.exchange import reference
 from fsvae_jax.models import fsvae
 from fsvae_jax.run import signals, writer
 

@@ -19,7 +19,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from fsvae_jax import data, train
-from fsvae_jax.interop import reference
+from fsvae_jax.exchange import reference
 from fsvae_jax.metrics import frechet
 from fsvae_jax.metrics.frechet import Gaussian
 from fsvae_jax.metrics.result import Figure, Result

@@ -11,7 +11,7 @@ import pytest
 from flax import traverse_util
 
 from fsvae_jax.compute import chunks
-from fsvae_jax.interop import reference
+from fsvae_jax.exchange import reference
 from fsvae_jax.models import fsvae, networks
 from tests import golden
 

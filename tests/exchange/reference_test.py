@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from fsvae_jax.configs import celeba, mnist
-from fsvae_jax.interop import reference
+from fsvae_jax.exchange import reference
 from fsvae_jax.models import fsvae
 from fsvae_jax.run import checkpoint, sharding, states
 from tests import golden
@@ -306,7 +306,7 @@ def test_addresses_are_refused(tmp_path):
 
 
 def test_the_command_tells_its_errors_in_a_line(tmp_path):
-  command = [sys.executable, '-m', 'fsvae_jax.interop.reference', '--config=configs/mnist.py']
+  command = [sys.executable, '-m', 'fsvae_jax.exchange.reference', '--config=configs/mnist.py']
   command += [f'--checkpoint={tmp_path}/x.pth', f'--workdir={tmp_path}/run']
   for more, said in (
     ([], 'no checkpoint at'),

@@ -1,6 +1,6 @@
 """Checkpoints of the authors' PyTorch code (kamata1729/FullySpikingVAE), turned into ours.
 
-    python -m fsvae_jax.interop.reference --checkpoint=FILE --config=configs/mnist.py --workdir=DIR
+    python -m fsvae_jax.exchange.reference --checkpoint=FILE --config=configs/mnist.py --workdir=DIR
 
 The reference's arrays are channels-first and its convolution kernels carry a trailing time axis of
 one. `.pth` needs PyTorch (`pip install 'fsvae_jax[torch]'`); an `.npz` holds the same names.
