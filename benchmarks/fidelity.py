@@ -26,7 +26,8 @@ from benchmarks import fields
 from fsvae_jax import data, models, train
 from fsvae_jax.configs import mnist
 from fsvae_jax.exchange import reference
-from fsvae_jax.models import fsvae, latents
+from fsvae_jax.models import fsvae
+from fsvae_jax.models.latents import bernoulli
 from fsvae_jax.run import files, sharding, states
 from fsvae_jax.spiking import filters, neurons, norm
 
@@ -42,16 +43,16 @@ def per_step(nets, variables, x_BTD, picks_BTD):
     (spikes_BTDK, residues), _ = fsvae.apply(nets, 'posterior', variables, train=True, **given)
     return spikes_BTDK[:, 0], residues
 
-  return latents.bernoulli(step, picks_BTD, x_BTD)
+  return bernoulli.bernoulli(step, picks_BTD, x_BTD)
 
 
 def prefix(nets, variables, x_BTD, picks_BTD):
   """First pass as in the reference: every prefix anew, by its own batch statistics; O(T^2)."""
   z_BTD = jnp.zeros_like(x_BTD)
   for t in range(x_BTD.shape[1]):
-    given_BTI = jnp.concatenate((x_BTD, latents.shift(z_BTD)), -1)[:, : t + 1]
+    given_BTI = jnp.concatenate((x_BTD, bernoulli.shift(z_BTD)), -1)[:, : t + 1]
     (q_BTDK, _), _ = fsvae.apply(nets, 'posterior', variables, given_BTI, train=True)
-    z_BTD = z_BTD.at[:, t].set(latents.take(q_BTDK[:, t], picks_BTD[:, t]))
+    z_BTD = z_BTD.at[:, t].set(bernoulli.take(q_BTDK[:, t], picks_BTD[:, t]))
   return z_BTD
 
 
@@ -74,7 +75,7 @@ def cumulative(nets, variables, x_BTD, picks_BTD):
       residue = neurons.rest(y) if residues[i] is None else residues[i]
       spikes, residues[i] = neurons.lif(neuron, y, gain, offset, residue)
       h = spikes[:, 0]
-    z_BD = latents.take(h.reshape(*z_BD.shape, -1), picks_BTD[:, t])
+    z_BD = bernoulli.take(h.reshape(*z_BD.shape, -1), picks_BTD[:, t])
     z_TBD.append(z_BD)
   return jnp.stack(z_TBD, 1)
 
@@ -90,7 +91,7 @@ def detached(first_pass):
 
 def agreement(nets, variables, image_BHWC, key):
   """Share of equal z [T] between the first and the differentiable pass, in training mode."""
-  picks_BTD = latents.draw_picks(
+  picks_BTD = bernoulli.draw_picks(
     key, len(image_BHWC), nets.config.timesteps, nets.config.latent_dim, nets.config.draws
   )
   x_BTD, _ = fsvae.apply(nets, 'encoder', variables, image_BHWC, train=True)

@@ -17,9 +17,10 @@ import jax.numpy as jnp
 
 from fsvae_jax import fields
 from fsvae_jax.compute import checks, chunks, layout
-from fsvae_jax.models import inputs, latents, losses, networks
+from fsvae_jax.models import inputs, losses, networks
 from fsvae_jax.models.inputs import Variables
 from fsvae_jax.models.interface import Model
+from fsvae_jax.models.latents import bernoulli
 from fsvae_jax.spiking import neurons, surrogate
 
 IMAGES_AT_A_TIME = 10  # in evaluation, through encoder and decoder: their arrays stay in cache
@@ -51,7 +52,7 @@ class FSVAEConfig:
     inputs.check_sizes(self)
     tables = {
       'surrogate': surrogate.SURROGATES,
-      'sampler': latents.SAMPLERS,
+      'sampler': bernoulli.SAMPLERS,
       'distance': losses.DISTANCES,
       'dtype': ('float32', 'bfloat16'),
     }
@@ -125,7 +126,7 @@ def apply(nets: Networks, name: str, variables: Variables, *args, train: bool = 
 
 
 def one_step(nets: Networks, name: str, variables: Variables):
-  """Posterior or prior as a step of latents.py: on running statistics, without gradient."""
+  """Posterior or prior as a step of bernoulli.py: on running statistics, without gradient."""
   variables = jax.lax.stop_gradient(variables)
 
   def step(input_BI, residues):
@@ -148,7 +149,7 @@ def sample_posterior(
   picks_BTD = checks.integers('picks_BTD', picks_BTD, *x_BTD.shape)
   x_BTD = inputs.ready('x_BTD', variables, x_BTD)
   step = one_step(nets, 'posterior', variables)
-  return latents.SAMPLERS[nets.config.sampler](step, picks_BTD, jax.lax.stop_gradient(x_BTD))
+  return bernoulli.SAMPLERS[nets.config.sampler](step, picks_BTD, jax.lax.stop_gradient(x_BTD))
 
 
 def forward(
@@ -189,14 +190,14 @@ def forward(
   stats = {}
   x_BTD, stats['encoder'] = run('encoder', image_BHWC)
   if history_BTD is None:
-    history_BTD = latents.shift(sample_posterior(nets, variables, x_BTD, picks_BTD))
+    history_BTD = bernoulli.shift(sample_posterior(nets, variables, x_BTD, picks_BTD))
   else:
     history_BTD = layout.lay_like(checks.floats('history_BTD', history_BTD, *shape), image_BHWC)
   given_BTI = jnp.concatenate((x_BTD, history_BTD), axis=-1)
   (q_BTDK, _), stats['posterior'] = run('posterior', given_BTI)
-  z_BTD = latents.take(q_BTDK, picks_BTD)
+  z_BTD = bernoulli.take(q_BTDK, picks_BTD)
   told_BTD = jax.lax.stop_gradient(z_BTD)
-  told_BTD = latents.shift(replace(told_BTD) if replace else told_BTD)
+  told_BTD = bernoulli.shift(replace(told_BTD) if replace else told_BTD)
   (p_BTDK, _), stats['prior'] = run('prior', told_BTD)
   reconstruction_BHWC, stats['decoder'] = run('decoder', z_BTD)
   return Pass(reconstruction_BHWC, q_BTDK, p_BTDK, z_BTD, stats)
@@ -204,7 +205,7 @@ def forward(
 
 def _picks(nets, key, batch):
   c = nets.config
-  return latents.draw_picks(key, batch, c.timesteps, c.latent_dim, c.draws)
+  return bernoulli.draw_picks(key, batch, c.timesteps, c.latent_dim, c.draws)
 
 
 def loss(
@@ -222,7 +223,7 @@ def loss(
   first, last = nets.config.scheduled_sampling
   rate = first + (last - first) * schedule
   step = one_step(nets, 'prior', variables)
-  replace = lambda z_BTD: latents.scheduled(step, z_BTD, prior_key, rate, part=part)
+  replace = lambda z_BTD: bernoulli.scheduled(step, z_BTD, prior_key, rate, part=part)
   picks_BTD = layout.draw_part(functools.partial(_picks, nets), picks_key, image_BHWC, part)
   out = forward(
     nets, variables, image_BHWC, picks_BTD, train=train, replace=replace if train else None
@@ -271,7 +272,7 @@ def sample(nets: Networks, variables: Variables, key: jax.Array, count: int) -> 
 def sample_prior(nets: Networks, variables: Variables, picks_BTD: jax.Array) -> jax.Array:
   """z [B, T, D] of the prior; ValueError for picks [B, T, D] of another type or shape."""
   picks_BTD = checks.integers('picks_BTD', picks_BTD, 'B', 'T', nets.config.latent_dim)
-  return latents.SAMPLERS[nets.config.sampler](one_step(nets, 'prior', variables), picks_BTD)
+  return bernoulli.SAMPLERS[nets.config.sampler](one_step(nets, 'prior', variables), picks_BTD)
 
 
 def decode(nets: Networks, variables: Variables, z_BTD: jax.Array) -> jax.Array:
@@ -304,7 +305,7 @@ def record(
   """
   checks.one_of('record', what, networks.RECORDS)
   z_BTD = _latent(nets, variables, z_BTD)
-  history_BTD = latents.shift(z_BTD)
+  history_BTD = bernoulli.shift(z_BTD)
   of = {'rates': lambda spikes: jnp.mean(spikes, (0, 1)), 'spikes': lambda spikes: spikes}[what]
   records = {'latent/z': of(z_BTD), 'latent/history': of(history_BTD)}
 

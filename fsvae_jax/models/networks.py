@@ -1,7 +1,7 @@
 """The four spiking networks of the FSVAE as Linen modules, with their parameters and statistics.
 
 Every layer is synapses (dense, convolution or transposed convolution, with bias), tdBN, LIF
-neurons. Repetition over time, sampling and losses are plain functions in fsvae.py and latents.py.
+neurons. Repetition over time, sampling and losses are plain functions in fsvae.py and latents/.
 """
 
 import functools

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fsvae_jax.compute import recurrence
-from fsvae_jax.models import latents
+from fsvae_jax.models.latents import bernoulli
 from fsvae_jax.spiking import filters, neurons
 
 
@@ -36,7 +36,7 @@ def sampled(x, gain, offset, residue, picks):
     spikes, residues = neurons.lif(neurons.LIF(), drive, gain, offset, residues)
     return jnp.stack([spikes[:, 0], 1 - spikes[:, 0]], -1), residues
 
-  return latents.bernoulli(step, picks, x)
+  return bernoulli.bernoulli(step, picks, x)
 
 
 @pytest.mark.parametrize('function', [lif, readout, sampled])

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from fsvae_jax.compute import checks, chunks, conv, layout, linear, recurrence
-from fsvae_jax.models import latents, losses
+from fsvae_jax.models import losses
+from fsvae_jax.models.latents import bernoulli
 from fsvae_jax.run import sharding
 from fsvae_jax.spiking import filters, neurons, norm, surrogate
 from tests.spiking.neurons_test import drive, plain_lif
@@ -69,13 +70,13 @@ LAYERS = {
   'chunks': (chunked, (*AFFINE, array(6, 2, 6, 4))),
   'psp': (filters.psp, (SPIKES,)),
   'interleave': (layout.interleave, (PIXELS,)),
-  'take': (lambda s: latents.take(s, PICKS), (array(9, 2, 6, 4, 2),)),
+  'take': (lambda s: bernoulli.take(s, PICKS), (array(9, 2, 6, 4, 2),)),
   'bernoulli': (
-    lambda gain, offset, x: latents.bernoulli(step(gain, offset), PICKS, x),
+    lambda gain, offset, x: bernoulli.bernoulli(step(gain, offset), PICKS, x),
     (*AFFINE, SPIKES),
   ),
   'scheduled': (
-    lambda gain, offset, z: latents.scheduled(step(gain, offset), z, jax.random.key(0), 0.9, 1),
+    lambda gain, offset, z: bernoulli.scheduled(step(gain, offset), z, jax.random.key(0), 0.9, 1),
     (*AFFINE, SPIKES),
   ),
   'mmd': (losses.mmd, (SPIKES[..., None], 1 - SPIKES[..., None])),
@@ -290,17 +291,17 @@ WRONG = [
   ('count is 0', lambda: layout.take_part(jnp.ones((5, 2)), 0, 0)),
   ('does not fit channels', lambda: layout.per_channel(jnp.ones(3), X)),
   (r'phases are \(..., H, W, 4 C\)', lambda: layout.interleave(array(0, 2, 2, 2, 6))),
-  ('draws is 0', lambda: latents.draw_picks(jax.random.key(0), 2, 3, 4, 0)),
-  ('batch is -2', lambda: latents.draw_picks(jax.random.key(0), -2, 3, 4, 5)),
-  ('timesteps is 1.5', lambda: latents.draw_picks(jax.random.key(0), 2, 1.5, 4, 5)),
-  ('picks_D is float32', lambda: latents.take(array(9, 2, 4, 2), array(9, 2, 4))),
-  (r'picks_D has the shape \(2, 6, 4\)', lambda: latents.take(array(9, 2, 4, 2), PICKS)),
-  ('spikes_DK is int', lambda: latents.take(np.ones((2, 6, 4, 2), int), PICKS)),
-  ('z_BTD is int', lambda: latents.shift(INTEGERS)),
-  ('picks_BTD is float32', lambda: latents.bernoulli(step(*AFFINE), X)),
-  (r'x_BTD has the shape \(2, 5, 4\)', lambda: latents.bernoulli(step(*AFFINE), PICKS, X[:, :5])),
-  ('z_BTD is int', lambda: latents.scheduled(step(*AFFINE), INTEGERS, jax.random.key(0), 0.5)),
-  ('rate has the shape', lambda: latents.scheduled(None, SPIKES, jax.random.key(0), [0.5])),
+  ('draws is 0', lambda: bernoulli.draw_picks(jax.random.key(0), 2, 3, 4, 0)),
+  ('batch is -2', lambda: bernoulli.draw_picks(jax.random.key(0), -2, 3, 4, 5)),
+  ('timesteps is 1.5', lambda: bernoulli.draw_picks(jax.random.key(0), 2, 1.5, 4, 5)),
+  ('picks_D is float32', lambda: bernoulli.take(array(9, 2, 4, 2), array(9, 2, 4))),
+  (r'picks_D has the shape \(2, 6, 4\)', lambda: bernoulli.take(array(9, 2, 4, 2), PICKS)),
+  ('spikes_DK is int', lambda: bernoulli.take(np.ones((2, 6, 4, 2), int), PICKS)),
+  ('z_BTD is int', lambda: bernoulli.shift(INTEGERS)),
+  ('picks_BTD is float32', lambda: bernoulli.bernoulli(step(*AFFINE), X)),
+  (r'x_BTD has the shape \(2, 5, 4\)', lambda: bernoulli.bernoulli(step(*AFFINE), PICKS, X[:, :5])),
+  ('z_BTD is int', lambda: bernoulli.scheduled(step(*AFFINE), INTEGERS, jax.random.key(0), 0.5)),
+  ('rate has the shape', lambda: bernoulli.scheduled(None, SPIKES, jax.random.key(0), [0.5])),
 ]  # fmt: skip
 
 
@@ -313,5 +314,5 @@ def test_a_wrong_argument_is_refused_by_name(message, call):
 
 def test_what_is_drawn_for_a_batch_that_devices_cannot_share_is_whole():
   with jax.set_mesh(sharding.make_mesh()):
-    draw = lambda batch: latents.draw_picks(jax.random.key(0), batch, 2, 3, 4)
+    draw = lambda batch: bernoulli.draw_picks(jax.random.key(0), batch, 2, 3, 4)
     assert draw(8).sharding.spec[0] == 'data' and draw(3).sharding.is_fully_replicated

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fsvae_jax.models import fsvae, latents
+from fsvae_jax.models import fsvae
+from fsvae_jax.models.latents import bernoulli
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
 
@@ -28,14 +29,14 @@ def small(timesteps, latent_dim, draws):
 
 def draw(nets, batch, key):
   c = nets.config
-  return latents.draw_picks(key, batch, c.timesteps, c.latent_dim, c.draws)
+  return bernoulli.draw_picks(key, batch, c.timesteps, c.latent_dim, c.draws)
 
 
 def oracle(nets, name, variables, picks_BTD, x_BTD=None):
   """z by recomputing the whole prefix at every step: O(T^2), no state."""
   z_BTD = jnp.zeros(picks_BTD.shape)
   for t in range(picks_BTD.shape[1]):
-    given = latents.shift(z_BTD)[:, : t + 1]
+    given = bernoulli.shift(z_BTD)[:, : t + 1]
     if x_BTD is not None:
       given = jnp.concatenate((x_BTD[:, : t + 1], given), -1)
     (spikes, _), _ = fsvae.apply(nets, name, variables, given)
@@ -71,13 +72,13 @@ def test_the_future_does_not_reach_back():
 def test_take_is_bernoulli_of_the_mean():
   spikes_BDK = jax.random.bernoulli(jax.random.key(0), 0.3, (1, 4, 20)).astype(jnp.float32)
   many = jnp.broadcast_to(spikes_BDK, (20000, 4, 20))
-  z_BD = latents.take(many, jax.random.randint(jax.random.key(1), (20000, 4), 0, 20))
+  z_BD = bernoulli.take(many, jax.random.randint(jax.random.key(1), (20000, 4), 0, 20))
   np.testing.assert_allclose(z_BD.mean(0), spikes_BDK[0].mean(-1), atol=0.015)
 
 
 def test_the_gradient_goes_to_the_picked_spike_only():
   picks_BD = jnp.array([[2, 0]])
-  grad = jax.grad(lambda s: latents.take(s, picks_BD).sum())(jnp.zeros((1, 2, 3)))
+  grad = jax.grad(lambda s: bernoulli.take(s, picks_BD).sum())(jnp.zeros((1, 2, 3)))
   np.testing.assert_array_equal(grad, [[[0, 0, 1], [1, 0, 0]]])
 
 
@@ -87,13 +88,13 @@ def test_scheduled_sampling_replaces_from_its_first_step_on_with_what_the_prior_
   z_BTD = jax.random.bernoulli(jax.random.key(3), 0.4, (64, 9, 8)).astype(jnp.float32)
 
   def scheduled(rate):
-    return latents.scheduled(step, z_BTD, jax.random.key(5), rate)
+    return bernoulli.scheduled(step, z_BTD, jax.random.key(5), rate)
 
   np.testing.assert_array_equal(scheduled(0.0), z_BTD)
   replaced = scheduled(1.0)
   np.testing.assert_array_equal(replaced[:, :5], z_BTD[:, :5])
   assert np.any(replaced[:, 5:] != z_BTD[:, 5:])
-  (p_BTDK, _), _ = fsvae.apply(nets, 'prior', variables, latents.shift(replaced))
+  (p_BTDK, _), _ = fsvae.apply(nets, 'prior', variables, bernoulli.shift(replaced))
   mean_BTD = p_BTDK.mean(-1)[:, 5:]
   sure = np.abs(mean_BTD - 0.5) > 0.01  # the noise only breaks ties
   assert sure.mean() > 0.5

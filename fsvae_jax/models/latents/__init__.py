@@ -1,0 +1,1 @@
+"""Latents: how z comes about. One file a latent."""
