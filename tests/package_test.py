@@ -111,7 +111,7 @@ def test_the_wheel_holds_the_package_with_its_configurations_and_nothing_else(bu
     about = archive.read(metadata).decode()
   clone = {
     str(path.relative_to(ROOT))
-    for pattern in ('*.py', '*.css', 'py.typed')
+    for pattern in ('*.py', '*.css', '*.html', 'py.typed')
     for folder in (ROOT / 'fsvae_jax', ROOT / 'fsvae_jax' / 'configs')
     for path in folder.rglob(pattern)
   }

@@ -2,10 +2,10 @@
 
 # arXiv 2110.00375, table 1: after 150 epochs. Its Inception score is not the standard one.
 PUBLISHED = {
-  'mnist': {'fsvae': (0.031, 97.06, 35.54), 'ann_vae': (0.048, 112.5, 17.09)},
-  'fashion_mnist': {'fsvae': (0.031, 90.12, 15.75), 'ann_vae': (0.050, 123.7, 18.08)},
-  'cifar10': {'fsvae': (0.066, 175.5, 133.9), 'ann_vae': (0.105, 229.6, 196.9)},
-  'celeb_a': {'fsvae': (0.051, 101.6, 112.9), 'ann_vae': (0.059, 92.53, 156.9)},
+  'mnist': {'FSVAE': (0.031, 97.06, 35.54), 'ANN VAE': (0.048, 112.5, 17.09)},
+  'fashion_mnist': {'FSVAE': (0.031, 90.12, 15.75), 'ANN VAE': (0.050, 123.7, 18.08)},
+  'cifar10': {'FSVAE': (0.066, 175.5, 133.9), 'ANN VAE': (0.105, 229.6, 196.9)},
+  'celeb_a': {'FSVAE': (0.051, 101.6, 112.9), 'ANN VAE': (0.059, 92.53, 156.9)},
 }
 PUBLISHED_NAMES = ('reconstruction_mse', 'fid', 'fad_authors')
 
