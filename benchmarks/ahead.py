@@ -69,7 +69,7 @@ def compile_step(target, batch, changed):
     images = jax.ShapeDtypeStruct((batch, 32, 32, 1), np.uint8, sharding=sharding.split(mesh))
     step = functools.partial(train.train_step, model, optimizer, config, 1000)
     begin = time.perf_counter()
-    compiled = jax.jit(step, donate_argnums=0).lower(state, images, key).compile()
+    compiled = jax.jit(step, donate_argnums=0).lower(state, {'image': images}, key).compile()
   return compiled, time.perf_counter() - begin
 
 

@@ -23,10 +23,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import fields
-from fsvae_jax import data, models, train
+from fsvae_jax import data, inference, models, train
 from fsvae_jax.configs import mnist
 from fsvae_jax.exchange import reference
-from fsvae_jax.models import fsvae
+from fsvae_jax.models import fsvae, passes
 from fsvae_jax.models.latents import bernoulli
 from fsvae_jax.run import files, sharding, states
 from fsvae_jax.spiking import filters, neurons, norm
@@ -35,31 +35,33 @@ SHOWN = 128  # test images, on which the agreement is taken
 REFERENCE = {50: 0.2848, 100: 0.2310, 150: 0.2041, 200: 0.1983, 250: 0.1813, 300: 0.1757}
 
 
-def per_step(nets, variables, x_BTD, picks_BTD):
+def per_step(run, x_BTD, draws):
   """First pass normalised by the batch statistics of each single step."""
 
+  run = passes.Pass(run.networks, run.variables, train=True)
+
   def step(input_BI, residues):
-    given = {'x_BTI': input_BI[:, None], 'residues': residues}
-    (spikes_BTDK, residues), _ = fsvae.apply(nets, 'posterior', variables, train=True, **given)
+    spikes_BTDK, residues = run('posterior', input_BI[:, None], residues=residues)
     return spikes_BTDK[:, 0], residues
 
-  return bernoulli.bernoulli(step, picks_BTD, x_BTD)
+  return bernoulli.sample(step, draws['picks'], x_BTD)
 
 
-def prefix(nets, variables, x_BTD, picks_BTD):
+def prefix(run, x_BTD, draws):
   """First pass as in the reference: every prefix anew, by its own batch statistics; O(T^2)."""
+  run, picks_BTD = passes.Pass(run.networks, run.variables, train=True), draws['picks']
   z_BTD = jnp.zeros_like(x_BTD)
   for t in range(x_BTD.shape[1]):
     given_BTI = jnp.concatenate((x_BTD, bernoulli.shift(z_BTD)), -1)[:, : t + 1]
-    (q_BTDK, _), _ = fsvae.apply(nets, 'posterior', variables, given_BTI, train=True)
+    q_BTDK, _ = run('posterior', given_BTI)
     z_BTD = z_BTD.at[:, t].set(bernoulli.take(q_BTDK[:, t], picks_BTD[:, t]))
   return z_BTD
 
 
-def cumulative(nets, variables, x_BTD, picks_BTD):
+def cumulative(run, x_BTD, draws):
   """First pass normalised by the batch statistics of all steps so far; O(T)."""
-  neuron = nets.posterior.neuron
-  layers = [variables['params']['posterior'][f'dense_{i}'] for i in range(3)]
+  neuron, picks_BTD = run.networks['posterior'].neuron, draws['picks']
+  layers = [run.variables['params']['posterior'][f'dense_{i}'] for i in range(3)]
   sums, squares, residues = [0.0] * 3, [0.0] * 3, [None] * 3
   z_BD, z_TBD = jnp.zeros_like(x_BTD[:, 0]), []
   for t in range(x_BTD.shape[1]):
@@ -86,17 +88,20 @@ STATISTICS = {'running': None, 'per_step': per_step, 'cumulative': cumulative, '
 
 def detached(first_pass):
   """`first_pass` without gradient to its arguments."""
-  return lambda nets, *args: first_pass(nets, *jax.lax.stop_gradient(args))
+
+  def detached(run, x_BTD, draws):
+    variables, x_BTD = jax.lax.stop_gradient((run.variables, x_BTD))
+    return first_pass(passes.Pass(run.networks, variables), x_BTD, draws)
+
+  return detached
 
 
 def agreement(nets, variables, image_BHWC, key):
   """Share of equal z [T] between the first and the differentiable pass, in training mode."""
-  picks_BTD = bernoulli.draw_picks(
-    key, len(image_BHWC), nets.config.timesteps, nets.config.latent_dim, nets.config.draws
-  )
-  x_BTD, _ = fsvae.apply(nets, 'encoder', variables, image_BHWC, train=True)
-  first_BTD = fsvae.sample_posterior(nets, variables, x_BTD, picks_BTD)
-  full_BTD = fsvae.forward(nets, variables, image_BHWC, picks_BTD, train=True).z_BTD
+  draws = nets.latent.draw(key, len(image_BHWC))
+  run = passes.Pass(nets.modules, variables, train=True)
+  first_BTD = bernoulli.encode(run, run('encoder', image_BHWC), draws)
+  full_BTD = fsvae.forward(nets, variables, image_BHWC, draws, train=True).z_BTD
   return jnp.mean(first_BTD == full_BTD, axis=(0, 2))
 
 
@@ -120,14 +125,17 @@ def run(config, images, test_images, seed, steps, every, pytorch_init, start):
   step_fn = jax.jit(
     functools.partial(train.train_step, model, optimizer, config, steps), donate_argnums=0
   )
-  test = train.TestSet(model, jax.sharding.get_mesh(), config.test, test_images, test_key)
+  test_images = test_images[: config.test.images]
   agree = jax.jit(functools.partial(agreement, nets))
   shown = data.normalize(sharding.spread(jax.sharding.get_mesh(), test_images[:SHOWN]))
   figures = {}
 
   def measure(step):
     share_T = np.asarray(agree(state.variables, shown, test_key))
-    mse = test.means(state.variables)['reconstruction'] if step else float('nan')
+    mesh = jax.sharding.get_mesh()
+    trained = inference.Trained(config, pathlib.Path(), step, model, state.variables, mesh)
+    scalars = train.test_scalars(trained, test_images, test_key)
+    mse = scalars['reconstruction'] if step else float('nan')
     figures[step] = mse, float(share_T.mean()), float(share_T[0])
     print(
       f'  step {step}: test reconstruction {mse:.4f}, agreement {share_T.mean():.3f}', flush=True
@@ -135,7 +143,8 @@ def run(config, images, test_images, seed, steps, every, pytorch_init, start):
 
   measure(0)
   for step, batch in enumerate(data.batches(images, config.train.batch_size, seed, 0, steps), 1):
-    state, _ = step_fn(state, sharding.global_batch(jax.sharding.get_mesh(), batch), train_key)
+    spread = functools.partial(sharding.global_batch, jax.sharding.get_mesh())
+    state, _ = step_fn(state, jax.tree.map(spread, batch), train_key)
     if step % every == 0:
       measure(step)
   return figures
@@ -171,9 +180,7 @@ def main():
   for name in args.statistics:
     other = STATISTICS[name]
     patch = (
-      mock.patch.object(fsvae, 'sample_posterior', detached(other))
-      if other
-      else contextlib.nullcontext()
+      mock.patch.object(bernoulli, 'encode', detached(other)) if other else contextlib.nullcontext()
     )
     with jax.set_mesh(sharding.make_mesh()), patch:
       for seed in args.seeds:

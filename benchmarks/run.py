@@ -72,7 +72,7 @@ def prepare(what, config, mesh, batch):
   if what == 'train':
     optimizer = states.make_optimizer(config.train, 1000)
     function = functools.partial(train.train_step, model, optimizer, config, 1000)
-    return function, [states.create(variables, optimizer, 0.0), images, key], (0,)
+    return function, [states.create(variables, optimizer, 0.0), {'image': images}, key], (0,)
   if what == 'generate':
     return functools.partial(model.generate, count=batch), [variables, key], ()
   return model.reconstruct, [variables, data.normalize(images), key], ()

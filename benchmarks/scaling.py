@@ -69,7 +69,8 @@ def compiled_step(devices, batch_size, changed):
     whole = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding.replicated(mesh))
     images = jax.ShapeDtypeStruct((batch_size, 32, 32, 1), np.uint8, sharding=sharding.split(mesh))
     step = functools.partial(train.train_step, model, optimizer, config, 100)
-    return jax.jit(step).lower(jax.tree.map(whole, state), images, KEY()).compile().as_text()
+    arguments = jax.tree.map(whole, state), {'image': images}, KEY()
+    return jax.jit(step).lower(*arguments).compile().as_text()
 
 
 def KEY():

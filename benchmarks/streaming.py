@@ -57,7 +57,7 @@ def reading(config, seconds, batch_size=250):
     first[step] = round(time.perf_counter() - begin, 3)
   begin, read = time.perf_counter(), 0
   for batch in data.batches(images, batch_size, 0, 0, 10**9):
-    read += len(batch)
+    read += len(batch['image'])
     if time.perf_counter() - begin > seconds:
       break
   speed = read / (time.perf_counter() - begin)

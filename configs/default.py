@@ -31,7 +31,8 @@ def get_config():
   config.model.v_th = 0.2  # threshold
   # reference_rectangle, paper_rectangle, triangle, arctan, sigmoid, fast_sigmoid
   config.model.surrogate = 'reference_rectangle'
-  config.model.sampler = 'bernoulli'
+  config.model.latent = 'bernoulli'  # how z comes about: bernoulli
+  config.model.readout = 'leaky'  # pixels of the decoder's last spikes: leaky
   config.model.scheduled_sampling = (0.1, 0.3)  # rate at the first and at the last step of training
   config.model.distance = 'mmd'  # between posterior and prior: mmd, kld
   config.model.distance_weight = -1.0  # negative: as published (mmd 1, kld 1e-4)

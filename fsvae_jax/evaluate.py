@@ -5,17 +5,17 @@ import os
 import pathlib
 import platform
 import time
+from collections.abc import Mapping
 
 import jax
-import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
-from fsvae_jax import data, fields, report
-from fsvae_jax.metrics import LEAST_IMAGES, METRICS, robustness
+from fsvae_jax import data, fields, inference, report, samples, train
+from fsvae_jax.inference import Trained
+from fsvae_jax.metrics import LEAST_IMAGES, METRICS, fad
 from fsvae_jax.metrics.result import Result
-from fsvae_jax.run import console, files, writer
-from fsvae_jax.trained import Trained
+from fsvae_jax.run import console, distributed, files, sharding, signals, writer
 
 
 def check(config: ConfigDict) -> None:
@@ -50,36 +50,69 @@ def evaluate(
     ValueError, FileNotFoundError: for an unknown metric or a checkpoint that is not there.
   """
   check(config)
-  trained = Trained(config, workdir, step)
+  trained = inference.restore(config, workdir, step)
+  images_of = {split: trained.images(split) for split in ('train', 'test')}
   workdir = trained.workdir
-  results = {'run': about(trained), 'seconds': {}, 'missing': {}, 'details': {}}
+  run = about(trained, images_of['test'])
+  results = {'run': run, 'figures': {}, 'seconds': {}, 'missing': {}, 'details': {}}
   earlier = read(workdir / 'eval.json')
-  results = earlier if earlier.get('run') == results['run'] else results
+  results = earlier if earlier.get('run') == run else results
+  if 'fad' in config.eval.metrics:
+    train_autoencoder(config, images_of)
   for name in config.eval.metrics:
     begin = time.perf_counter()
-    result = METRICS[name](trained)
-    results |= {figure: value.summary() for figure, value in result.figures.items()}
+    result = METRICS[name](trained, images_of)
+    results['figures'] |= {figure: value.summary() for figure, value in result.figures.items()}
     results['seconds'][name] = round(time.perf_counter() - begin, 1)
     results['details'][name], results['missing'][name] = result.details, result.missing
     save(workdir / 'eval.json', results)
     say(result)
-  results['ann'] = figures_of_ann(config, workdir, results)
+  results['ann'] = figures_of_ann(trained, results)
   save(workdir / 'eval.json', results)
-  say_ann(config, results)
-  shown = pictures(trained), rasters(trained)
+  say_ann(trained, results)
+  shown = samples.grids(trained, images_of['test']), samples.rasters(trained, images_of['test'])
   if jax.process_index() == 0:
     report.write(workdir, results, config.to_dict(), writer.read_metrics(workdir), *shown)
     console.say(f'figures are in {workdir}/eval.json, the report is {workdir}/report.html')
   return results
 
 
+def train_autoencoder(config: ConfigDict, images_of: Mapping[str, data.Images]) -> None:
+  """Trains the autoencoder of the Frechet distance, once for each data set.
+
+  Raises:
+    signals.Stopped: if a signal came meanwhile.
+  """
+  if fad.too_few(images_of):
+    return
+  own, workdir = fad.autoencoder(config, images_of)
+  with distributed.alone(workdir.with_name(f'{workdir.name}.lock')):
+    if sharding.from_first((workdir / 'finished').exists()):
+      return
+    console.say(f'training the autoencoder of the Frechet distance, once, in {workdir}')
+    finished, _ = train.train_and_evaluate(own, workdir)
+    if not finished:
+      raise signals.Stopped('while the autoencoder of the Frechet distance was trained')
+    if jax.process_index() == 0:
+      files.write_text(workdir / 'finished', '')
+
+
 def read(path: pathlib.Path) -> dict:
-  """The contents of an eval.json; {} if there is none, or, with a warning, if it is damaged."""
+  """The contents of an eval.json; {} if there is none, or, with a warning, if it is damaged.
+
+  Figures that version 0.1 left beside the rest are moved below 'figures'.
+  """
   try:
-    return files.read_json(path)
+    results = files.read_json(path)
   except ValueError as error:
     logging.warning('%s; it is made anew', error)
     return {}
+  if results and 'figures' not in results:
+    is_figure = lambda value: isinstance(value, dict) and 'protocol' in value
+    figures = {name: value for name, value in results.items() if is_figure(value)}
+    results = {name: value for name, value in results.items() if name not in figures}
+    results['figures'] = figures
+  return results
 
 
 def save(path: pathlib.Path, results: dict) -> None:
@@ -98,9 +131,9 @@ def say(result: Result) -> None:
     console.say(f'not computed: {result.missing}')
 
 
-def say_ann(config: ConfigDict, results: dict) -> None:
+def say_ann(trained: Trained, results: dict) -> None:
   """Prints the ANN VAE's distance beside the model's."""
-  if config.model.name != 'fsvae' or 'fad' not in results:
+  if trained.model.record is None or 'fad' not in results['figures']:
     return
   if 'fad' in results['ann']:
     console.say(f'{"fad of the ANN VAE":32s} {results["ann"]["fad"]["mean"]:.4g}')
@@ -108,7 +141,7 @@ def say_ann(config: ConfigDict, results: dict) -> None:
     console.say('no ANN VAE to compare with: --config=mnist:ann trains one for mnist; see eval.ann')
 
 
-def about(trained: Trained) -> dict:
+def about(trained: Trained, test_images: data.Images) -> dict:
   """What was evaluated, with which versions, on what."""
   device = jax.devices()[0]
   versions = ('jax', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
@@ -116,7 +149,7 @@ def about(trained: Trained) -> dict:
     'model': trained.config.model.name,
     'data': trained.config.data.name,
     'step': trained.step,
-    'test_images': len(trained.test_images),
+    'test_images': len(test_images),
     'generated_images': trained.config.eval.images,
     'parameters': sum(x.size for x in jax.tree.leaves(trained.variables['params'])),
     'devices': f'{jax.device_count()} x {device.device_kind} ({device.platform})',
@@ -126,90 +159,16 @@ def about(trained: Trained) -> dict:
   }
 
 
-def figures_of_ann(config: ConfigDict, workdir: str | pathlib.Path, results: dict) -> dict:
-  """Figures of the ANN VAE in `eval.ann`, or `<workdir>_ann`, that were taken in the same way."""
-  if config.model.name != 'fsvae':
+def figures_of_ann(trained: Trained, results: dict) -> dict:
+  """Figures of the ANN VAE in `eval.ann`, or `<workdir>_ann`, that were taken in the same way.
+
+  {} if there are none, or the model is no spiking one.
+  """
+  if trained.model.record is None:
     return {}
-  theirs = read(files.expand(config.eval.ann or f'{workdir}_ann', 'eval.ann') / 'eval.json')
+  named = trained.config.eval.ann or f'{trained.workdir}_ann'
+  theirs = read(files.expand(named, 'eval.ann') / 'eval.json')
   if theirs.get('run', {}).get('data') != results['run']['data']:
     return {}
-  return {
-    name: value
-    for name, value in theirs.items()
-    if 'protocol' in value and value['protocol'] == results.get(name, {}).get('protocol')
-  }
-
-
-def pictures(trained: Trained, count: int = 16) -> dict[str, bytes]:
-  """PNG pictures for the report, {name: bytes}."""
-  images = np.asarray(trained.test_images[:count])
-  again = data.quantize(trained.reconstruct(images))
-  made = {'reconstructions': writer.grid(np.concatenate([images, again]), len(images))}
-  if trained.model.sample is not None:
-    made['samples'] = writer.grid(np.asarray(data.quantize(trained.generate(64))), 8)
-    if len(images) > 1:
-      made['interpolation'] = writer.grid(interpolations(trained, images[:8]), 8)
-  return {name: writer.png(picture) for name, picture in made.items()}
-
-
-def interpolations(trained: Trained, images: np.ndarray, steps: int = 8) -> np.ndarray:
-  """uint8 images from each first of a pair of `images` to the second, through the latent."""
-  latents, rng = trained.encode(images), np.random.default_rng(trained.config.seed)
-  if trained.model.record is None:
-    path = lambda a, b: np.stack([a + s * (b - a) for s in np.linspace(0, 1, steps)])
-  else:
-    path = lambda a, b: robustness.interpolate(a, b, steps, rng)
-  ways = [path(a, b) for a, b in zip(latents[::2], latents[1::2], strict=False)]
-  return np.asarray(data.quantize(trained.decode(np.concatenate(ways))))
-
-
-def rasters(trained: Trained) -> dict[str, np.ndarray]:
-  """Spikes of the first test image, {layer: [T, neurons]}; {} for a model without spikes."""
-  model = trained.model
-  if (record := model.record) is None:
-    return {}
-
-  def of_image(variables, key, images):
-    image_BHWC = data.normalize(images)
-    latent = model.encode(variables, image_BHWC, key)
-    return record('spikes', variables, latent, image_BHWC)
-
-  spikes = trained.over(of_image, trained.test_images[:1])
-  return {name: x_BTF[0].reshape(len(x_BTF[0]), -1) for name, x_BTF in spikes.items()}
-
-
-def write_images(
-  config: ConfigDict,
-  workdir: str | pathlib.Path,
-  mode: str,
-  count: int,
-  step: int | str | None = None,
-  seed: int = 0,
-) -> None:
-  """Writes `count` generated images, or reconstructed test images, below `workdir`.
-
-  Args:
-    mode: 'generate' or 'reconstruct'; also the name of the folder.
-    count: number of images.
-    step: of the checkpoint; default: the newest.
-    seed: of the draws.
-
-  Raises:
-    ValueError: for a count below one or above the number of test images.
-  """
-  trained = Trained(config, workdir, step)
-  if count < 1 or (mode == 'reconstruct' and count > len(trained.test_images)):
-    most = f' and at most {len(trained.test_images)}' if mode == 'reconstruct' else ''
-    raise ValueError(f'--count is {count}; it must be at least 1{most}')
-  if mode == 'generate':
-    arrays = {'generated': np.asarray(data.quantize(trained.generate(count, seed)))}
-  else:
-    images = np.asarray(trained.test_images[:count])
-    again = np.asarray(data.quantize(trained.reconstruct(images, seed)))
-    arrays = {'images': images, 'reconstructions': again}
-  folder = trained.workdir / mode
-  if jax.process_index() == 0:
-    writer.save_images(folder, columns=8, **arrays)
-    console.say(
-      f'{count} images of step {trained.step} are in {folder}: grid.png, images.npz, single PNGs'
-    )
+  protocol = lambda name: results['figures'].get(name, {}).get('protocol')
+  return {n: value for n, value in theirs['figures'].items() if value['protocol'] == protocol(n)}

@@ -10,7 +10,7 @@ import jax
 from absl import app, flags, logging
 from ml_collections import ConfigDict
 
-from fsvae_jax import configuration, evaluate, fields, train
+from fsvae_jax import configuration, evaluate, fields, samples, train
 from fsvae_jax.run import console, distributed, files, signals, workdir
 
 DEFAULT = 'digits'
@@ -66,7 +66,7 @@ def run() -> bool:
       return False
     evaluate.evaluate(config, folder)
   else:
-    evaluate.write_images(config, folder, args.mode, args.count, step, args.seed)
+    samples.write(config, folder, args.mode, args.count, step, args.seed)
   return True
 
 

@@ -1,11 +1,11 @@
-"""Training: a pure step, a pure test, and the loop around them."""
+"""Training: a pure step, tests on the way, and the loop around them."""
 
 import contextlib
 import functools
-import math
 import pathlib
+import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,8 +14,9 @@ import optax
 from clu import parameter_overview
 from ml_collections import ConfigDict
 
-from fsvae_jax import data, fields, models
+from fsvae_jax import data, fields, models, samples
 from fsvae_jax.compute import layout
+from fsvae_jax.inference import Trained
 from fsvae_jax.models import Model
 from fsvae_jax.run import (
   checkpoint,
@@ -30,6 +31,8 @@ from fsvae_jax.run import (
 )
 from fsvae_jax.run import workdir as workdirs
 
+Batch = dict[str, Any]  # {'image': uint8 [B, H, W, C], 'label': int32 [B], if the data have them}
+
 
 def train_step(
   model: Model,
@@ -37,24 +40,25 @@ def train_step(
   config: ConfigDict,
   total_steps: int,
   state: states.TrainState,
-  images_BHWC: jax.Array,
+  batch: Batch,
   key: jax.Array,
 ) -> tuple[states.TrainState, dict[str, jax.Array]]:
-  """One optimiser step on a uint8 batch: (state, metrics). Pure; random by `key` and state.step."""
+  """One optimiser step on a batch: (state, metrics). Pure; random by `key` and state.step."""
   flip_key, loss_key = jax.random.split(jax.random.fold_in(key, state.step))
-  image_BHWC = data.normalize(images_BHWC)
+  image_BHWC = data.normalize(batch['image'])
   if config.data.flip:
     mirrored_B = jax.random.bernoulli(flip_key, 0.5, (len(image_BHWC), 1, 1, 1))
     image_BHWC = jnp.where(mirrored_B, image_BHWC[:, :, ::-1], image_BHWC)
+  draws = model.draw(loss_key, len(image_BHWC))
+  draws = jax.tree.map(lambda draw_B: layout.lay_like(draw_B, image_BHWC), draws)
 
-  def loss_fn(params, batch_stats, image_BHWC, part):
+  def loss_fn(params, batch_stats, batch, draws):
     variables = {'params': params, 'batch_stats': batch_stats}
-    schedule = state.step / total_steps
-    return model.loss(variables, image_BHWC, loss_key, schedule, train=True, part=part)
+    return model.loss(variables, batch, draws, state.step / total_steps, train=True)
 
-  grads, batch_stats, metrics = gradients(
-    loss_fn, state.variables, image_BHWC, config.train.micro_batches
-  )
+  batch = {**batch, 'image': image_BHWC}
+  parts = config.train.micro_batches
+  grads, batch_stats, metrics = gradients(loss_fn, state.variables, batch, draws, parts)
   params = state.variables['params']
   updates, opt_state = optimizer.update(grads, state.opt_state, params)
   variables = {'params': optax.apply_updates(params, updates), 'batch_stats': batch_stats}
@@ -65,7 +69,7 @@ def train_step(
 
 
 def gradients(
-  loss_fn: Callable, variables: Any, image_BHWC: jax.Array, count: int
+  loss_fn: Callable, variables: Any, batch: Batch, draws: Any, count: int
 ) -> tuple[Any, Any, dict[str, jax.Array]]:
   """Gradient, running statistics and metrics of a batch, computed in `count` parts of it.
 
@@ -73,17 +77,18 @@ def gradients(
   moves the running ones once a part: that alone differs from the batch as a whole.
 
   Args:
-    loss_fn: (params, batch_stats, image_BHWC, part) -> (loss, (batch_stats, metrics)).
+    loss_fn: (params, batch_stats, batch, draws) -> (loss, (batch_stats, metrics)).
+    batch, draws: pytrees of arrays [B, ...].
   """
   differentiate = jax.grad(loss_fn, has_aux=True)
   params, batch_stats = variables['params'], variables['batch_stats']
   if count == 1:
-    grads, (batch_stats, metrics) = differentiate(params, batch_stats, image_BHWC, (0, 1))
+    grads, (batch_stats, metrics) = differentiate(params, batch_stats, batch, draws)
     return grads, batch_stats, metrics
 
   def one(batch_stats, i):
-    part_BHWC = layout.take_part(image_BHWC, i, count)
-    grads, (batch_stats, metrics) = differentiate(params, batch_stats, part_BHWC, (i, count))
+    own = jax.tree.map(lambda x_B: layout.take_part(x_B, i, count), (batch, draws))
+    grads, (batch_stats, metrics) = differentiate(params, batch_stats, *own)
     return batch_stats, (grads, metrics)
 
   def add(carry, i):
@@ -97,84 +102,78 @@ def gradients(
   return grads, batch_stats, metrics
 
 
-class TestSet:
-  """A model on the test images, always with the same random draws, on any number of devices."""
+def losses(model: Model, variables: Any, key: jax.Array, images_BHWC: jax.Array, *label_B) -> dict:
+  """The loss and its parts, {name: scalar}, of a batch of test images, and their labels if any."""
+  batch = {'image': data.normalize(images_BHWC), **dict(zip(('label',), label_B, strict=False))}
+  return model.loss(variables, batch, model.draw(key, len(images_BHWC)), train=False)[1][1]
 
-  def __init__(
-    self,
-    model: Model,
-    mesh: jax.sharding.Mesh,
-    config: ConfigDict,
-    images: data.Images | np.ndarray,
-    key: jax.Array,
-  ) -> None:
-    whole = sharding.replicated(mesh)
-    self._mesh, self._key, self._images = mesh, key, images
-    self._count = min(config.images or len(images), len(images))
-    self._size = sharding.round_up(config.batch_size, mesh)
-    self._samples = config.samples if model.sample else 0
 
-    def metrics(variables, images_BHWC, key):
-      return model.loss(variables, data.normalize(images_BHWC), key, train=False)[1][1]
+def firing(model: Model, variables: Any, key: jax.Array, images_BHWC: jax.Array) -> dict:
+  """Firing rates, {layer: scalar}, on both ways of an image; {} of a model without spikes."""
+  if model.record is None:
+    return {}
+  image_BHWC = data.normalize(images_BHWC)
+  latent = model.encode(variables, image_BHWC, key)
+  records = model.record('rates', variables, latent)
+  records = {**records, **model.record('rates', variables, latent, image_BHWC)}
+  return {layer: jnp.mean(rates) for layer, rates in records.items()}
 
-    def rates(variables, images_BHWC, key):
-      image_BHWC = data.normalize(images_BHWC)
-      latent = model.encode(variables, image_BHWC, key)
-      records = model.record('rates', variables, latent, image_BHWC)
-      return {name: jnp.mean(x) for name, x in records.items() if name != 'latent/history'}
 
-    def reconstruct(variables, images_BHWC, key):
-      return data.quantize(model.reconstruct(variables, data.normalize(images_BHWC), key))
+def test_scalars(trained: Trained, images: Any, key: jax.Array) -> dict[str, float]:
+  """Means of the loss and its parts over `images`, with the draws of `key`."""
+  labels = getattr(images, 'labels', None)
+  arrays = (images,) if labels is None else (images, labels)
+  return {name: float(x) for name, x in trained.means(losses, *arrays, key=key).items()}
 
-    def generate(variables, key):
-      count = sharding.round_up(config.samples, mesh)
-      return data.quantize(model.generate(variables, key, count))
 
-    self._metrics, self._rates, self._reconstruct, self._generate = (
-      jax.jit(f, out_shardings=whole) for f in (metrics, rates, reconstruct, generate)
-    )
-    self._spikes = model.record is not None
+def test(trained: Trained, images: Any, key: jax.Array, out: writer.Writer) -> dict[str, float]:
+  """Scalars of a test, {'test/loss': ..., 'firing/layer': ...}; writes its pictures."""
+  shown = np.asarray(images[:16])
+  pictures = {'reconstructions': (samples.reconstructions(trained, shown), len(shown))}
+  if trained.model.sample:
+    pictures['samples'] = samples.quantized(trained.generate(trained.config.test.samples)), 8
+  for name, (pixels, columns) in pictures.items():
+    out.picture(trained.step, name, pixels, columns)
+  rates = trained.means(firing, images[: trained.batch_size], key=key)
+  scalars = named('test', test_scalars(trained, images, key))
+  return scalars | named('firing', {layer: float(rate) for layer, rate in rates.items()})
 
-  def _chunks(self):
-    """Rows of the batches: each image once, or, in a batch of fewer than there are devices, each
-    equally often, so that the mean over the batch is the mean over its images."""
-    devices, whole = self._mesh.size, self._count - self._count % self._mesh.size
-    chunks = [np.arange(i, min(i + self._size, whole)) for i in range(0, whole, self._size)]
-    rest = np.arange(whole, self._count)
-    if len(rest):
-      chunks.append(np.tile(rest, devices // math.gcd(devices, len(rest))))
-    return chunks
 
-  def _batch(self, rows):
-    return sharding.spread(self._mesh, np.asarray(self._images[rows]))
+class Prepared(NamedTuple):
+  """What a training needs, checked: its folder, model, mesh, images, number of steps."""
 
-  def means(self, variables: Any) -> dict[str, float]:
-    """Means of the loss and its parts over the images, {name: value}."""
-    sums: dict[str, float] = {}
-    for i, rows in enumerate(self._chunks()):
-      share, key = len(set(rows)) / self._count, jax.random.fold_in(self._key, i)
-      for name, value in self._metrics(variables, self._batch(rows), key).items():
-        sums[name] = sums.get(name, 0.0) + float(value) * share
-    return sums
+  workdir: pathlib.Path
+  model: Model
+  mesh: jax.sharding.Mesh
+  train_images: data.Images
+  held_out: data.Images | None
+  test_images: data.Images
+  identities: dict
+  changed: dict
+  total: int
 
-  def rates(self, variables: Any) -> dict[str, float]:
-    """Firing rates over one batch of the images, {layer: value}; {} of a model without spikes."""
-    if not self._spikes:
-      return {}
-    rates = self._rates(variables, self._batch(self._chunks()[0]), self._key)
-    return {layer: float(rate) for layer, rate in rates.items()}
 
-  def pictures(self, variables: Any) -> dict[str, tuple[np.ndarray, int]]:
-    """uint8 {name: (images, columns)}: test images above reconstructions; samples of the prior."""
-    shown = min(self._count, 16)
-    rows = np.arange(sharding.round_up(shown, self._mesh)) % self._count
-    again = np.asarray(self._reconstruct(variables, self._batch(rows), self._key))
-    images = np.concatenate([np.asarray(self._images[:shown]), again[:shown]])
-    made = {'reconstructions': (images, shown)}
-    if self._samples:
-      samples = np.asarray(self._generate(variables, self._key))
-      made['samples'] = samples[: self._samples], 8
-    return made
+def prepare(config: ConfigDict, workdir: str | pathlib.Path) -> Prepared:
+  """Checks all that a training needs; changes nothing. Raises as `train_and_evaluate` does."""
+  workdir = workdirs.check(workdir)
+  fields.check_all(config)
+  model = models.make(config.model)
+  changed = workdirs.check_same(workdir, config.to_dict())
+  batch_size = config.train.batch_size
+  mesh = sharding.mesh_for(batch_size, config.train.micro_batches)
+  size = config.model.image_size, config.model.channels
+  train_images, test_images = (data.load(config.data, *size, split) for split in ('train', 'test'))
+  identities = {'train': data.identity(train_images), 'test': data.identity(test_images)}
+  workdirs.check_images(workdir, config, identities)
+  train_images, held_out = data.hold_out(train_images, config.data.validation)
+  per_epoch = data.steps_per_epoch(len(train_images), batch_size)
+  total = config.train.steps or config.train.epochs * per_epoch
+  if most := config.test.images:
+    first = lambda images: images and images.part(f'first-{most}', np.arange(len(images))[:most])
+    test_images, held_out = first(test_images), first(held_out)
+  return Prepared(
+    workdir, model, mesh, train_images, held_out, test_images, identities, changed, total
+  )
 
 
 def train_and_evaluate(
@@ -197,106 +196,113 @@ def train_and_evaluate(
       stay.
     OSError: if the last save failed; says which checkpoints there are.
   """
-  workdir = workdirs.check(workdir)
-  fields.check_all(config)
-  model = models.make(config.model)
-  changed = workdirs.check_same(workdir, config.to_dict())
-  batch_size = config.train.batch_size
-  mesh = sharding.mesh_for(batch_size, config.train.micro_batches)
-  size = config.model.image_size, config.model.channels
-  train_images, test_images = (data.load(config.data, *size, split) for split in ('train', 'test'))
-  identities = {'train': data.identity(train_images), 'test': data.identity(test_images)}
-  workdirs.check_images(workdir, config, identities)
-  train_images, held_out = data.hold_out(train_images, config.data.validation)
-  per_epoch = data.steps_per_epoch(len(train_images), batch_size)
-  total = config.train.steps or config.train.epochs * per_epoch
-  optimizer = states.make_optimizer(config.train, total)
+  run = prepare(config, workdir)
+  optimizer = states.make_optimizer(config.train, run.total)
   with contextlib.ExitStack() as stack:
-    stack.enter_context(workdirs.claim(workdir, config, identities))
-    stack.enter_context(jax.set_mesh(mesh))
-    checkpoints = checkpoint.Checkpoints(workdir, config.train.keep)
+    stack.enter_context(workdirs.claim(run.workdir, config, run.identities))
+    stack.enter_context(jax.set_mesh(run.mesh))
+    checkpoints = checkpoint.Checkpoints(run.workdir, config.train.keep)
     stack.callback(checkpoints.close)
     init_key, train_key, test_key = jax.random.split(jax.random.key(config.seed), 3)
     state = jax.jit(
-      lambda key: states.create(model.init(key), optimizer, config.train.ema_decay),
-      out_shardings=sharding.replicated(mesh),
+      lambda key: states.create(run.model.init(key), optimizer, config.train.ema_decay),
+      out_shardings=sharding.replicated(run.mesh),
     )(init_key)
     state = checkpoints.restore(checkpoint.abstract(state)) or state
-    start = int(state.step)
-    log = progress.Progress(start, total, batch_size)
+    log = progress.Progress(int(state.step), run.total, config.train.batch_size)
     stack.callback(log.close)
-    console.say(
-      parameter_overview.get_parameter_overview(state.variables['params'], include_stats=False)
-    )
-    console.say(
-      f'{len(train_images)} training and {len(test_images)} test images; step {start} of {total}'
-    )
-    for name, (old, new) in changed.items():
-      console.say(f'from here on with {name} {new!r}; it was {old!r}')
-    out = writer.Writer(workdir if jax.process_index() == 0 else None, start)
+    say_start(run, state)
+    out = writer.Writer(run.workdir if jax.process_index() == 0 else None, int(state.step))
     stack.callback(out.close)
-    test = TestSet(model, mesh, config.test, test_images, test_key)
-    validation = held_out and TestSet(model, mesh, config.test, held_out, test_key)
-    share = jax.process_index(), jax.process_count()
-    scalars = {}
     with signals.noted() as stop:
-      step_fn = compile_step(
-        functools.partial(train_step, model, optimizer, config, total),
-        state,
-        jax.ShapeDtypeStruct(
-          (batch_size, *train_images.shape[1:]), np.uint8, sharding=sharding.split(mesh)
-        ),
-        train_key,
-      )
-      distributed.meet()
-      for step, batch in enumerate(
-        data.batches(train_images, batch_size, config.seed, start, total, *share), start + 1
-      ):
-        asked = sharding.any_process(mesh, stop.is_set())
-        state, metrics = step_fn(state, sharding.global_batch(mesh, batch), train_key)
-        log.add(step, metrics)  # waits for the step before, and so for what was asked
-        stopping = bool(asked)
-        last = step == total or stopping
-        testing = step == total or _due(config.train.test_every, step)
-        saving = last or _due(config.train.checkpoint_every, step)
-        validated = {}
-        if saving:
-          log.check()
-          if validation and not stopping:
-            validated = validation.means(state.evaluated())
-          checkpoints.save(step, state, validated.get('loss'))
-        if last or testing or validated or _due(config.train.log_every, step):
-          scalars = log.line() | {'peak_memory_gb': memory.peak_gb()}
-          scalars |= _named('validation', validated)
-          if testing:
-            scalars |= _named('test', test.means(state.evaluated()))
-            scalars |= _named('firing', test.rates(state.evaluated()))
-            for name, (images, columns) in test.pictures(state.evaluated()).items():
-              out.picture(step, name, images, columns)
-          out.scalars(step, scalars)
-          log.report(step, scalars)
-        if testing or saving:
-          log.restart_clock()
-        if stopping:
-          console.say(f'stopped at step {step} of {total}; the same command goes on from here')
-          break
-    console.say(f'pictures, metrics and checkpoints are in {workdir}')
-    stopped = bool(sharding.any_process(mesh, stop.is_set()))
+      step_fn = functools.partial(train_step, run.model, optimizer, config, run.total)
+      keys = train_key, test_key
+      scalars = loop(config, run, state, step_fn, keys, checkpoints, log, out, stop)
+    console.say(f'pictures, metrics and checkpoints are in {run.workdir}')
+    stopped = bool(sharding.any_process(run.mesh, stop.is_set()))
   return not stopped, scalars
 
 
-def compile_step(
-  function: Callable, state: Any, images_BHWC: jax.ShapeDtypeStruct, key: jax.Array
-) -> Callable:
+def say_start(run: Prepared, state: states.TrainState) -> None:
+  """Prints what is trained, and what differs from how the run began."""
+  params = state.variables['params']
+  console.say(parameter_overview.get_parameter_overview(params, include_stats=False))
+  sets = f'{len(run.train_images)} training and {len(run.test_images)} test images'
+  console.say(f'{sets}; step {int(state.step)} of {run.total}')
+  for name, (old, new) in run.changed.items():
+    console.say(f'from here on with {name} {new!r}; it was {old!r}')
+
+
+def loop(
+  config: ConfigDict,
+  run: Prepared,
+  state: states.TrainState,
+  step_fn: Callable,
+  keys: tuple[jax.Array, jax.Array],
+  checkpoints: checkpoint.Checkpoints,
+  log: progress.Progress,
+  out: writer.Writer,
+  stop: threading.Event,
+) -> dict[str, float]:
+  """Takes the steps that are left, or until `stop`, and what is due between them: tests, saves,
+  lines. Returns the last line's scalars."""
+  (train_key, test_key), start, scalars = keys, int(state.step), {}
+  share = jax.process_index(), jax.process_count()
+  batches = data.batches(
+    run.train_images, config.train.batch_size, config.seed, start, run.total, *share
+  )
+  like = batch_like(run.train_images, config.train.batch_size, run.mesh)
+  step_fn = compile_step(step_fn, state, like, train_key)
+  distributed.meet()
+  for step, batch in enumerate(batches, start + 1):
+    asked = sharding.any_process(run.mesh, stop.is_set())
+    batch = jax.tree.map(functools.partial(sharding.global_batch, run.mesh), batch)
+    state, metrics = step_fn(state, batch, train_key)
+    log.add(step, metrics)  # waits for the step before, and so for what was asked
+    stopping = bool(asked)
+    last = step == run.total or stopping
+    testing = step == run.total or due(config.train.test_every, step)
+    saving = last or due(config.train.checkpoint_every, step)
+    trained = Trained(config, run.workdir, step, run.model, state.evaluated(), run.mesh)
+    validated = {}
+    if saving:
+      log.check()
+      if run.held_out and not stopping:
+        validated = test_scalars(trained, run.held_out, test_key)
+      checkpoints.save(step, state, validated.get('loss'))
+    if last or testing or validated or due(config.train.log_every, step):
+      scalars = log.line() | {'peak_memory_gb': memory.peak_gb()} | named('validation', validated)
+      if testing:
+        scalars |= test(trained, run.test_images, test_key, out)
+      out.scalars(step, scalars)
+      log.report(step, scalars)
+    if testing or saving:
+      log.restart_clock()
+    if stopping:
+      console.say(f'stopped at step {step} of {run.total}; the same command goes on from here')
+      break
+  return scalars
+
+
+def batch_like(images: data.Images, batch_size: int, mesh: jax.sharding.Mesh) -> Batch:
+  """Shapes and types of the batches of `images`, split over the mesh."""
+  of = lambda *shape, dtype: jax.ShapeDtypeStruct(shape, dtype, sharding=sharding.split(mesh))
+  batch = {'image': of(batch_size, *images.shape[1:], dtype=np.uint8)}
+  return batch if images.labels is None else batch | {'label': of(batch_size, dtype=np.int32)}
+
+
+def compile_step(function: Callable, state: Any, batch: Batch, key: jax.Array) -> Callable:
   """`function` for arguments like these; `state` is donated. Compilation's memory is given back."""
-  step_fn = jax.jit(function, donate_argnums=0).lower(state, images_BHWC, key).compile()
+  step_fn = jax.jit(function, donate_argnums=0).lower(state, batch, key).compile()
   memory.trim()
   return step_fn
 
 
-def _named(prefix, scalars):
+def named(prefix: str, scalars: dict[str, float]) -> dict[str, float]:
+  """{'prefix/name': value}."""
   return {f'{prefix}/{name}': value for name, value in scalars.items()}
 
 
-def _due(every, step):
+def due(every: int, step: int) -> bool:
+  """Whether something is due at a step that is every `every` steps; 0 is never."""
   return every > 0 and step % every == 0

@@ -14,7 +14,7 @@ from benchmarks import ahead, fidelity, plain, scaling, soak, streaming
 from benchmarks import run as speed
 from fsvae_jax import configuration, fields
 from fsvae_jax.exchange import reference
-from fsvae_jax.models import fsvae
+from fsvae_jax.models import fsvae, passes
 from fsvae_jax.run import signals, writer
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
@@ -65,15 +65,16 @@ def test_every_kind_of_statistics_gives_a_first_pass():
   nets = fsvae.build(fsvae.FSVAEConfig(features=(4, 4), timesteps=2, latent_dim=6, draws=3))
   variables = jax.jit(lambda key: fsvae.init(nets, key))(jax.random.key(0))
   x_BTD = jax.random.bernoulli(jax.random.key(1), 0.5, (8, 2, 6)).astype(jax.numpy.float32)
-  picks_BTD = jax.numpy.zeros((8, 2, 6), jax.numpy.int32)
+  draws = {'picks': jax.numpy.zeros((8, 2, 6), jax.numpy.int32)}
   others = {name: f for name, f in fidelity.STATISTICS.items() if f}
   with jax.numpy_rank_promotion('allow'):
-    run = jax.jit(lambda v: {name: f(nets, v, x_BTD, picks_BTD) for name, f in others.items()})
-    passes = run(variables)
-  assert set(passes) == {'per_step', 'cumulative', 'prefix'}
-  for z_BTD in passes.values():
+    of = lambda v: passes.Pass(nets.modules, v)
+    run = jax.jit(lambda v: {name: f(of(v), x_BTD, draws) for name, f in others.items()})
+    first = run(variables)
+  assert set(first) == {'per_step', 'cumulative', 'prefix'}
+  for z_BTD in first.values():
     assert z_BTD.shape == (8, 2, 6) and set(np.unique(z_BTD)) <= {0.0, 1.0}
-  np.testing.assert_array_equal(passes['prefix'][:, 0], passes['per_step'][:, 0])  # one step alike
+  np.testing.assert_array_equal(first['prefix'][:, 0], first['per_step'][:, 0])  # one step alike
 
 
 def test_speed_prints_all_its_tables(main, monkeypatch, tmp_path):

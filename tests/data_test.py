@@ -136,10 +136,11 @@ def test_batches_resume_anywhere_and_processes_share_them():
   whole = list(data.batches(images, 4, 0, 0, 12))
   assert len(whole) == 12
   for got, want in zip(data.batches(images, 4, 0, 7, 12), whole[7:], strict=True):
-    np.testing.assert_array_equal(got, want)
+    np.testing.assert_array_equal(got['image'], want['image'])
   shares = [list(data.batches(images, 4, 0, 0, 12, process, 2)) for process in (0, 1)]
   for batch, *parts in zip(whole, *shares, strict=True):
-    np.testing.assert_array_equal(np.concatenate(parts), batch)  # draws go by the row
+    together = np.concatenate([part['image'] for part in parts])
+    np.testing.assert_array_equal(together, batch['image'])  # draws go by the row
 
 
 def test_a_batch_larger_than_the_data_raises():
@@ -177,7 +178,7 @@ def test_what_is_too_large_to_decode_is_streamed_and_gives_the_same_batches(conf
   np.testing.assert_array_equal(streamed[[5, 2]], decoded[:][[5, 2]])
   both = (list(data.batches(x, 6, 0, 4, 9)) for x in (streamed, decoded))
   for got, want in zip(*both, strict=True):
-    np.testing.assert_array_equal(got, want)
+    np.testing.assert_array_equal(got['image'], want['image'])
 
 
 def test_streaming_reads_only_what_a_process_needs(config, tmp_path, monkeypatch):
@@ -193,7 +194,7 @@ def test_streaming_reads_only_what_a_process_needs(config, tmp_path, monkeypatch
   images = data.load(config, 8, 3, 'train')
   assert len(images) == 45 and not read
   (batch,) = data.batches(images, 6, 0, 1000, 1001, process=1, processes=3)
-  assert len(batch) == 2 and read == list(data.batch_rows(45, 6, 0, 1000)[2:4])
+  assert len(batch['image']) == 2 and read == list(data.batch_rows(45, 6, 0, 1000)[2:4])
 
 
 def test_an_unreadable_record_is_named(config, tmp_path):

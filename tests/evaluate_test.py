@@ -3,18 +3,16 @@
 import copy
 import json
 import re
-import types
 
 import jax
 import numpy as np
 import pytest
 from PIL import Image
 
-from fsvae_jax import evaluate, train
+from fsvae_jax import evaluate, inference, samples, train
 from fsvae_jax.configs import default, digits
-from fsvae_jax.metrics import METRICS, fad, frechet, spikes
+from fsvae_jax.metrics import METRICS, fad, frechet
 from fsvae_jax.run import sharding
-from fsvae_jax.trained import Trained
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
 
@@ -31,6 +29,10 @@ def smoke(cache):
   return c
 
 
+def images_of(trained):
+  return {split: trained.images(split) for split in ('train', 'test')}
+
+
 @pytest.fixture(scope='module')
 def run(tmp_path_factory):
   """A trained and evaluated run, and its configuration."""
@@ -43,29 +45,29 @@ def run(tmp_path_factory):
 def test_every_figure_has_its_spread_and_protocol(run):
   _, workdir, results = run
   assert json.loads((workdir / 'eval.json').read_text()) == json.loads(json.dumps(results))
-  figures = {k: v for k, v in results.items() if isinstance(v, dict) and 'mean' in v}
+  figures = results['figures']
   wanted = 'reconstruction_mse psnr ssim fad fad_floor firing_rate energy_uj_reconstruct '
   wanted += 'energy_uj_generate break_even_rate_reconstruct latent_never_fires mse_shuffled'
   assert set(wanted.split()) <= set(figures)
   for name, figure in figures.items():
     assert np.isfinite(figure['mean']) and len(figure['protocol']) > 10, name
     assert (figure['std'] is None) == (figure['seeds'] == 1), name
-  assert results['reconstruction_mse']['seeds'] == 2 and results['fad']['std'] > 0
+  assert figures['reconstruction_mse']['seeds'] == 2 and figures['fad']['std'] > 0
 
 
 def test_an_untrained_generator_is_farther_than_the_floor(run):
-  results = run[2]
-  assert results['fad']['mean'] > results['fad_floor']['mean'] > 0
+  figures = run[2]['figures']
+  assert figures['fad']['mean'] > figures['fad_floor']['mean'] > 0
 
 
 def test_constant_images_are_farther_still(run):
   config, workdir, results = run
-  trained = Trained(config, workdir)
-  code, statistics = fad.own_code(trained)
+  images, figures = images_of(inference.restore(config, workdir)), results['figures']
+  code, statistics = fad.own_code(config, images)
   constant = frechet.gaussian(code(np.full((64, 16, 16, 1), 0.9, np.float32)))
-  assert frechet.distance(constant, statistics) > results['fad']['mean']
-  same = frechet.gaussian(code(trained.test_images))
-  assert frechet.distance(same, statistics) < 1e-6 * results['fad_floor']['mean']
+  assert frechet.distance(constant, statistics) > figures['fad']['mean']
+  same = frechet.gaussian(code(images['test']))
+  assert frechet.distance(same, statistics) < 1e-6 * figures['fad_floor']['mean']
 
 
 def test_curves_start_at_the_unchanged_latent_and_end_at_all_steps(run):
@@ -90,19 +92,20 @@ def test_one_device_gives_the_figures_of_four(run, monkeypatch):
   with monkeypatch.context() as patch:
     one = sharding.make_mesh(jax.devices()[:1])
     patch.setattr(sharding, 'make_mesh', lambda: one)
+    trained = inference.restore(config, workdir)
     again = {
       name: figure.summary()
       for metric in ('reconstruction', 'fad', 'spikes')
-      for name, figure in METRICS[metric](Trained(config, workdir)).figures.items()
+      for name, figure in METRICS[metric](trained, images_of(trained)).figures.items()
     }
   for name, figure in again.items():
-    assert figure['mean'] == pytest.approx(results[name]['mean'], rel=1e-4), name
+    assert figure['mean'] == pytest.approx(results['figures'][name]['mean'], rel=1e-4), name
 
 
 @pytest.mark.parametrize('count', [45, 3])
 def test_images_of_any_number_are_written(run, count):
   config, workdir, _ = run
-  evaluate.write_images(config, workdir, 'generate', count)
+  samples.write(config, workdir, 'generate', count)
   files = sorted((workdir / 'generate' / 'generated').iterdir())
   with np.load(workdir / 'generate' / 'images.npz') as arrays:
     images = arrays['generated']
@@ -115,10 +118,12 @@ def test_reconstructions_come_with_their_images_from_any_checkpoint(run):
   config, workdir, _ = run
   made = []
   for step in (20, 40):
-    evaluate.write_images(config, workdir, 'reconstruct', 20, step=step)
+    samples.write(config, workdir, 'reconstruct', 20, step=step)
     with np.load(workdir / 'reconstruct' / 'images.npz') as arrays:
       made.append(dict(arrays))
-  np.testing.assert_array_equal(made[0]['images'], Trained(config, workdir).test_images[:20])
+  np.testing.assert_array_equal(
+    made[0]['images'], inference.restore(config, workdir).images('test')[:20]
+  )
   assert (made[0]['reconstructions'] != made[1]['reconstructions']).any()
   assert Image.open(workdir / 'reconstruct' / 'grid.png').width > 8 * 64
 
@@ -129,41 +134,43 @@ def test_the_ann_vae_is_evaluated_alike_and_stands_beside(run):
   ann = default.of_kind(smoke(config.data.cache_dir), 'ann', batches=50)
   train.train_and_evaluate(ann, other)
   theirs = evaluate.evaluate(ann, other)
-  assert {'reconstruction_mse', 'fad', 'energy_uj_reconstruct'} <= set(theirs)
-  assert 'firing_rate' not in theirs and 'robustness' in theirs['missing']['robustness']
+  assert {'reconstruction_mse', 'fad', 'energy_uj_reconstruct'} <= set(theirs['figures'])
+  assert 'firing_rate' not in theirs['figures'] and 'robustness' in theirs['missing']['robustness']
   config = copy.deepcopy(config)
   config.eval.metrics = ('spikes',)
   ours = evaluate.evaluate(config, workdir)
-  assert ours['ann']['fad'] == theirs['fad']  # the figures of the evaluation before are kept
-  energy = ours['energy_uj_reconstruct_ann']['mean']
-  assert energy == pytest.approx(theirs['energy_uj_reconstruct']['mean'])
+  assert (
+    ours['ann']['fad'] == theirs['figures']['fad']
+  )  # the figures of the evaluation before are kept
+  energy = ours['figures']['energy_uj_reconstruct_ann']['mean']
+  assert energy == pytest.approx(theirs['figures']['energy_uj_reconstruct']['mean'])
   assert 'ANN VAE here' in (workdir / 'report.html').read_text()
-  results = dict(ours, fad=dict(ours['fad'], protocol='another autoencoder'))
-  assert 'fad' not in evaluate.figures_of_ann(config, workdir, results)
+  ours['figures']['fad']['protocol'] = 'another autoencoder'
+  assert 'fad' not in evaluate.figures_of_ann(inference.restore(config, workdir), ours)
 
 
 def test_what_is_not_there_or_not_the_same_is_named(run, tmp_path):
   config, workdir, _ = run
   config = copy.deepcopy(config)
   with pytest.raises(FileNotFoundError, match='has no checkpoints: train there first'):
-    Trained(config, tmp_path)
+    inference.restore(config, tmp_path)
   with pytest.raises(ValueError, match=r'no checkpoint 3 in .*there are \[20, 40\]'):
-    Trained(config, workdir, step=3)
+    inference.restore(config, workdir, step=3)
   with pytest.raises(ValueError, match='--count is 999; it must be at least 1 and at most'):
-    evaluate.write_images(config, workdir, 'reconstruct', 999)
+    samples.write(config, workdir, 'reconstruct', 999)
   config.eval.metrics = ('fidd',)
   with pytest.raises(ValueError, match='unknown eval.metrics fidd; known: reconstruction, fad'):
     evaluate.evaluate(config, workdir)
   config.model.v_th = 0.3  # the same arrays, another model
   with pytest.raises(ValueError, match='model.v_th: 0.2 there, 0.3 now'):
-    Trained(config, workdir)
+    inference.restore(config, workdir)
 
 
 def test_evaluation_leaves_a_running_save_alone(run):
   config, workdir, _ = run
   unfinished = workdir / 'checkpoints' / '60.orbax-checkpoint-tmp'
   unfinished.mkdir()
-  Trained(config, workdir)
+  inference.restore(config, workdir)
   assert unfinished.is_dir()
   unfinished.rmdir()
 
@@ -176,7 +183,7 @@ def test_a_tiny_test_set_gets_a_report(run, tmp_path, test_images):
   config.data.path = str(tmp_path / 'tiny.npz')
   config.train.steps = 1
   train.train_and_evaluate(config, tmp_path / 'run')
-  results = evaluate.evaluate(config, tmp_path / 'run')
+  results = evaluate.evaluate(config, tmp_path / 'run')['figures']
   assert results['reconstruction_mse']['mean'] > 0 and results['firing_rate']['mean'] > 0
   assert ('fad' in results) == (test_images > 1)
   text = (tmp_path / 'run' / 'report.html').read_text()
@@ -189,10 +196,17 @@ def test_a_damaged_earlier_evaluation_is_made_anew(run, tmp_path, caplog):
   assert 'eval.json is damaged' in caplog.text and 'made anew' in caplog.text
 
 
-@pytest.mark.parametrize('wanted, test, batch, count', [(1000, 10000, 250, 1000), (99, 50, 8, 48)])
-def test_probed_images_fill_batches(wanted, test, batch, count):
-  config = types.SimpleNamespace(eval=types.SimpleNamespace(probe=wanted))
-  trained = types.SimpleNamespace(config=config, batch_size=batch, test_images=np.zeros(test))
-  assert spikes.probe_count(trained) == count
-  trained.batch_size = 2000
-  assert spikes.probe_count(trained) == min(wanted, test) // 4 * 4  # on four devices
+def test_figures_of_earlier_versions_are_read(tmp_path):
+  fad = {'mean': 1.0, 'std': None, 'seeds': 1, 'protocol': 'own'}
+  (tmp_path / 'eval.json').write_text(json.dumps({'run': {'step': 1}, 'ann': {}, 'fad': fad}))
+  read = evaluate.read(tmp_path / 'eval.json')
+  assert read == {'run': {'step': 1}, 'ann': {}, 'figures': {'fad': fad}}
+
+
+@pytest.mark.parametrize('count, size, devices', [(10, 4, 1), (11, 4, 2), (3, 8, 4), (48, 16, 4)])
+def test_whole_batches_have_each_row_equally_often(count, size, devices):
+  weight = np.zeros(count)
+  for rows in inference.whole_batches(count, size, devices):
+    assert len(rows) % devices == 0 and len(rows) <= max(size, devices * devices)
+    weight += np.bincount(rows, minlength=count) / len(rows) * len(set(rows)) / count
+  np.testing.assert_allclose(weight, 1 / count)

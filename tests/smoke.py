@@ -60,9 +60,8 @@ def main(workdir, cache, fields, model_of, coordinator=None, processes=None, pro
   from absl import logging
   from flax import traverse_util
 
-  from fsvae_jax import train
+  from fsvae_jax import inference, train
   from fsvae_jax.run import distributed
-  from fsvae_jax.trained import Trained
 
   logging.set_verbosity(logging.WARNING)
   jax.config.update('jax_compilation_cache_dir', f'{cache}/compiled')
@@ -72,9 +71,9 @@ def main(workdir, cache, fields, model_of, coordinator=None, processes=None, pro
     c = config(cache, **json.loads(fields))
     finished, _ = train.train_and_evaluate(c, workdir)
     if finished:
-      trained = Trained(c, workdir)
+      trained = inference.restore(c, workdir)
       arrays = traverse_util.flatten_dict(jax.device_get(trained.variables), sep='/')
-      arrays['samples'] = Trained(c, model_of or workdir).generate(8)
+      arrays['samples'] = inference.restore(c, model_of or workdir).generate(8)
       if jax.process_index() == 0:
         np.savez(f'{workdir}/end.npz', **arrays)
 

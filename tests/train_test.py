@@ -14,12 +14,11 @@ import optax
 import pytest
 from flax import traverse_util
 
-from fsvae_jax import data, models, train
+from fsvae_jax import data, inference, models, train
 from fsvae_jax.compute import chunks
 from fsvae_jax.configs import default
-from fsvae_jax.models import fsvae
+from fsvae_jax.models import networks
 from fsvae_jax.run import checkpoint, sharding, states, workdir, writer
-from fsvae_jax.trained import Trained
 from tests import smoke
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
@@ -123,14 +122,14 @@ def test_interrupted_and_resumed_equals_uninterrupted(config, finished, tmp_path
 
 def test_a_signal_during_a_test_loses_nothing(config, tmp_path, monkeypatch):
   config.train.update(test_every=3, checkpoint_every=0)
-  means = train.TestSet.means
+  scalars = train.test_scalars
 
-  def interrupted(self, variables):
+  def interrupted(*args):
     os.kill(os.getpid(), signal.SIGINT)
-    return means(self, variables)
+    return scalars(*args)
 
   with monkeypatch.context() as patch:
-    patch.setattr(train.TestSet, 'means', interrupted)
+    patch.setattr(train, 'test_scalars', interrupted)
     train.train_and_evaluate(config, tmp_path)
   assert sorted(int(p.name) for p in (tmp_path / 'checkpoints').glob('[0-9]*')) == [4]
 
@@ -139,8 +138,8 @@ def test_every_step_draws_anew(config):
   model = models.make(config.model)
   optimizer = states.make_optimizer(config.train, 10)
   state = jax.jit(lambda key: states.create(model.init(key), optimizer, 0.0))(jax.random.key(0))
-  images = data.load(config.data, 8, 1, 'train')[:8]
-  step = jax.jit(lambda state: train.train_step(model, optimizer, config, 10, state, images, KEY))
+  batch = {'image': data.load(config.data, 8, 1, 'train')[:8]}
+  step = jax.jit(lambda state: train.train_step(model, optimizer, config, 10, state, batch, KEY))
   first, again, later = (
     float(step(state.replace(step=jax.numpy.int32(s)))[1]['loss']) for s in (0, 0, 1)
   )
@@ -196,7 +195,7 @@ def test_other_images_are_not_gone_on_with(config, finished, tmp_path):
   with pytest.raises(ValueError, match=r'(?s)train images are not those .*data.path: .*others.npz'):
     train.train_and_evaluate(config, finished)
   with pytest.raises(ValueError, match='train images are not those'):
-    len(Trained(config, finished).train_images)
+    inference.restore(config, finished).images('train')
   assert files == {p: p.stat().st_mtime_ns for p in finished.rglob('*')}
   config.data.path = str(tmp_path / 'same.npz')
   assert train.train_and_evaluate(config, finished) == (True, {})
@@ -231,7 +230,8 @@ def test_a_workdir_in_use_is_refused_until_it_is_free(config, tmp_path):
   [
     ('model', 'name', 'vqvae', 'unknown model .*known: fsvae'),
     ('model', 'surrogate', 'step', 'unknown model.surrogate .*known: reference_rectangle'),
-    ('model', 'sampler', 'gauss', 'unknown model.sampler .*known: bernoulli'),
+    ('model', 'latent', 'gauss', 'unknown model.latent .*known: bernoulli'),
+    ('model', 'readout', 'last', 'unknown model.readout .*known: leaky'),
     ('model', 'distance', 'wasserstein', 'unknown model.distance .*known: mmd, kld'),
     ('model', 'timesteps', 0, 'model.timesteps is 0'),
     ('model', 'draws', 0, 'model.draws is 0'),
@@ -272,14 +272,16 @@ def steps_on(config, devices, steps=20):
     step_fn = jax.jit(lambda *args: train.train_step(model, optimizer, config, steps, *args))
     losses = []
     for batch in data.batches(images, 8, 0, 0, steps):
-      state, metrics = step_fn(state, sharding.global_batch(mesh, batch), jax.random.key(1))
+      batch = jax.tree.map(functools.partial(sharding.global_batch, mesh), batch)
+      state, metrics = step_fn(state, batch, jax.random.key(1))
       losses.append(float(metrics['loss']))
   return losses, jax.device_get(state.variables), samples
 
 
 def test_four_devices_train_as_one(config, monkeypatch):
   monkeypatch.setattr(chunks, 'CACHE_BYTES', 1)  # loops over single images
-  monkeypatch.setattr(fsvae, 'IMAGES_AT_A_TIME', 1)
+  for network in (networks.Encoder, networks.Decoder):
+    monkeypatch.setattr(network, 'at_a_time', 1)
   one, four = steps_on(config, 1), steps_on(config, 4)
   np.testing.assert_allclose(four[0], one[0], rtol=2e-6)
   np.testing.assert_allclose(four[2], one[2], atol=1e-6)
@@ -295,15 +297,16 @@ def gradients(config, parts=1, devices=1, training=True):
   mesh = sharding.make_mesh(jax.devices()[:devices])
   images = data.normalize(data.load(config.data, 8, 1, 'train')[:16])
 
-  def loss_fn(params, batch_stats, image_BHWC, part):
+  def loss_fn(params, batch_stats, batch, draws):
     variables = {'params': params, 'batch_stats': batch_stats}
-    return model.loss(variables, image_BHWC, KEY, 0.5, train=training, part=part)
+    return model.loss(variables, batch, draws, 0.5, train=training)
 
   with jax.set_mesh(mesh):
     variables = jax.jit(model.init, out_shardings=sharding.replicated(mesh))(KEY)
-    batch = sharding.global_batch(mesh, np.asarray(images))
-    program = jax.jit(lambda *args: train.gradients(loss_fn, *args, parts)).trace(variables, batch)
-    results = program.lower().compile()(variables, batch)
+    batch = {'image': sharding.global_batch(mesh, np.asarray(images))}
+    inputs = variables, batch, model.draw(KEY, 16)
+    program = jax.jit(lambda *args: train.gradients(loss_fn, *args, parts)).trace(*inputs)
+    results = program.lower().compile()(*inputs)
   return jax.device_get(results), str(program.jaxpr)
 
 
@@ -329,13 +332,15 @@ def test_rematerialisation_changes_no_gradient(config):
 
 
 def test_micro_batches_move_the_statistics_part_by_part():
-  def loss(params, batch_stats, image_BHWC, part):
-    moved = 0.9 * batch_stats + 0.1 * jax.numpy.mean(image_BHWC)
-    return params * part[0], (moved, {'loss': jax.numpy.float32(part[0])})
+  def loss(params, batch_stats, batch, draws):
+    moved = 0.9 * batch_stats + 0.1 * jax.numpy.mean(batch['image'])
+    drawn = jax.numpy.mean(draws)
+    return params * drawn, (moved, {'loss': drawn})
 
-  images = np.repeat(np.float32([1, 2, 3]), 2).reshape(6, 1, 1, 1)
+  images, draws = (jax.numpy.repeat(jax.numpy.arange(3.0) + least, 2) for least in (1, 0))
   variables = {'params': jax.numpy.float32(1), 'batch_stats': jax.numpy.float32(0)}
-  grads, batch_stats, metrics = train.gradients(loss, variables, jax.numpy.asarray(images), 3)
+  batch = {'image': images.reshape(6, 1, 1, 1)}
+  grads, batch_stats, metrics = train.gradients(loss, variables, batch, draws, 3)
   assert grads == metrics['loss'] == 1  # the mean of 0, 1, 2
   np.testing.assert_allclose(batch_stats, 0.81 * 0.1 + 0.9 * 0.2 + 0.3, rtol=1e-6)
 
@@ -344,32 +349,32 @@ def test_the_checkpoint_of_the_smallest_validation_loss_stays(config, tmp_path, 
   config.data.validation = 10
   config.train.update(keep=1, test_every=0)
   losses = iter([0.2, 0.1, 0.3, 0.4])  # after steps 2, 4, 6, and of the test
-  monkeypatch.setattr(train.TestSet, 'means', lambda self, variables: {'loss': next(losses)})
+  monkeypatch.setattr(train, 'test_scalars', lambda *_: {'loss': next(losses)})
   train.train_and_evaluate(config, tmp_path)
   assert sorted(p.name for p in (tmp_path / 'checkpoints').glob('[0-9]*')) == ['4', '6']
   assert [row.get('validation/loss') for row in writer.read_metrics(tmp_path)] == [0.2, 0.1, 0.3]
-  assert Trained(config, tmp_path, 'best').step == 4
-  assert Trained(config, tmp_path).step == 6
+  assert inference.restore(config, tmp_path, 'best').step == 4
+  assert inference.restore(config, tmp_path).step == 6
 
 
 def test_without_validation_there_is_no_best(config, finished):
   with pytest.raises(ValueError, match='no checkpoint .* has a validation loss: train with data.v'):
-    Trained(config, finished, 'best')
+    inference.restore(config, finished, 'best')
 
 
 def test_flips_mirror_half_of_the_images(config):
   config.data.flip = True
   seen = []
 
-  def loss(variables, image_BHWC, key, schedule, train, part):
-    seen.append(image_BHWC)
-    return image_BHWC.sum() * variables['params'], (variables['batch_stats'], {'loss': 0.0})
+  def loss(variables, batch, draws, schedule, train):
+    seen.append(batch['image'])
+    return batch['image'].sum() * variables['params'], (variables['batch_stats'], {'loss': 0.0})
 
-  model = models.Model(None, loss, None, None)
+  model = models.Model(None, lambda key, count: (), loss, None, None, None)
   optimizer = states.make_optimizer(config.train, 1)
   state = states.create({'params': jax.numpy.ones(()), 'batch_stats': {}}, optimizer, 0.0)
   ramp = np.broadcast_to(np.arange(8, dtype=np.uint8).reshape(1, 1, 8, 1), (64, 8, 8, 1))
   with jax.disable_jit():
-    train.train_step(model, optimizer, config, 1, state, ramp, jax.random.key(0))
+    train.train_step(model, optimizer, config, 1, state, {'image': ramp}, jax.random.key(0))
   rising = np.asarray(seen[0])[:, 0, 0, 0] == -1
   assert 16 < rising.sum() < 48

@@ -16,9 +16,10 @@ def scan(
 ):
   """`carry, kept[:, t] = step(t, carry, kept[:, t])` for every t.
 
-  On CPU a loop that writes in place, without the transposes of `lax.scan`. Elsewhere every pass of
-  a loop would be kernels of their own, each reading and writing all of the carry; unrolled, XLA
-  joins what lies between two synapses into few kernels.
+  On CPU a `lax.scan` over t with `kept` in its carry, which it writes in place: stacked outputs
+  would lie time first, and be transposed. Elsewhere every pass of a loop would be kernels of their
+  own, each reading and writing all of the carry; unrolled, XLA joins what lies between two synapses
+  into few kernels.
 
   Args:
     step: pure function of t (an integer array), of a pytree, and of an array [B, ...] or None.
@@ -37,20 +38,19 @@ def scan(
   if kept_BTF is not None and kept_BTF.shape[1:2] != (timesteps,):
     raise checks.ArgumentError(f'kept_BTF has the shape {kept_BTF.shape}; T is {timesteps}')
   run = lambda way: functools.partial(way, step, timesteps, reverse)
-  return platform.choose(carry, kept_BTF, cpu=run(_loop), default=run(_unrolled))
+  return platform.choose(carry, kept_BTF, cpu=run(_in_place), default=run(_unrolled))
 
 
-def _loop(step, timesteps, reverse, carry, kept_BTF):
-  def body(i, state):
+def _in_place(step, timesteps, reverse, carry, kept_BTF):
+  def body(state, t):
     carry, kept_BTF = state
-    t = timesteps - 1 - i if reverse else i
     carry, new_BF = step(t, carry, at(kept_BTF, t))
     if kept_BTF is not None:
       new_BF = new_BF.astype(kept_BTF.dtype)
       kept_BTF = lax.dynamic_update_index_in_dim(kept_BTF, new_BF, t, 1)
-    return carry, kept_BTF
+    return (carry, kept_BTF), None
 
-  return lax.fori_loop(0, timesteps, body, (carry, kept_BTF))
+  return lax.scan(body, (carry, kept_BTF), jnp.arange(timesteps), reverse=reverse)[0]
 
 
 def _unrolled(step, timesteps, reverse, carry, kept_BTF):

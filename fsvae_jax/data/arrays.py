@@ -1,4 +1,4 @@
-"""Images as arrays: IDX files, as MNIST's, and NumPy's .npz and .npy."""
+"""Images and labels as arrays: IDX files, as MNIST's, and NumPy's .npz and .npy."""
 
 import gzip
 import math
@@ -14,6 +14,7 @@ GZIP = b'\x1f\x8b'
 WHOLE = 'get it anew, it is cut short or damaged'
 EXPECTED = 'uint8 of shape [N, H, W], [N, H, W, 1] or [N, H, W, 3]'
 NAMES = ('', 'x', 'images', 'image', 'data', 'arr 0')  # of arrays of images, beside the split's
+LABELS = ('y', 'labels', 'label', 'targets', 'target')  # so are arrays of labels named
 
 
 def numbered(fingerprint: str, origin: object, images: np.ndarray) -> splits.Source:
@@ -45,18 +46,28 @@ def idx_files(folder: pathlib.Path, kind: str) -> list[folders.File]:
 
 
 def idx_folder(folder: pathlib.Path, split: str) -> splits.Source | None:
-  """The images of a folder's IDX files; None if there are none.
+  """The images of a folder's IDX files, with labels where such a file is; None if there are none.
 
   Raises:
-    ValueError: for files that cannot be read, several of one split, and as `splits.choose`.
+    ValueError: for files that cannot be read, several of one split, labels of another number than
+      the images, and as `splits.choose`.
   """
+  labels = {_stem(file): file for file in idx_files(folder, 'labels')}
 
   def source(files):
     file = _single(files, folder)
-    return numbered(folders.stamp(files), file, read_idx(file.path))
+    source = numbered(folders.stamp(files), file, read_idx(file.path))
+    beside = labels.get(_stem(file))
+    return _labelled(source, file, beside, read_idx(beside.path)) if beside else source
 
   files = idx_files(folder, 'images')
   return splits.choose(folders.file_parts(files), split, source, folder, 'files') if files else None
+
+
+def _stem(file):
+  """What the names of a file of images and the file of its labels have in common."""
+  name = re.sub(r'(images|labels)[-._]idx.*', '', file.path.name.lower())
+  return re.sub(r'[\W_]+', '-', name)
 
 
 def read_idx(path: pathlib.Path) -> np.ndarray:
@@ -80,8 +91,11 @@ def read_idx(path: pathlib.Path) -> np.ndarray:
 def array_file(path: pathlib.Path, split: str) -> splits.Source:
   """The images of an .npy file, or of the arrays of an .npz file that are named as images are.
 
+  The labels of an .npz file's images are the array that is named as labels are, for that split.
+
   Raises:
-    ValueError: for a file that cannot be read, or has no such array, and as `splits.choose`.
+    ValueError: for a file that cannot be read, or has no such array, labels that are not one whole
+      number for each image, and as `splits.choose`.
   """
   fingerprint = folders.stamp([folders.File(path, path.stat())])
   with faults.told(path, 'arrays', WHOLE):
@@ -91,14 +105,38 @@ def array_file(path: pathlib.Path, split: str) -> splits.Source:
     else:
       arrays = np.lib.npyio.NpzFile(path.open('rb'), own_fid=True)
 
+  def array(name, expected):
+    origin = f'{path}: array {name}'
+    with faults.told(origin, 'numbers', f'save it anew, as {expected}'):
+      return origin, np.asanyarray(arrays[name])  # others, of whatever kind, are not looked at
+
   def source(names):
     name = _single(names, path)
-    origin = f'{path}: array {name}'
-    with faults.told(origin, 'numbers', f'save it anew, as {EXPECTED}'):
-      images = np.asanyarray(arrays[name])  # others, of whatever kind, are not looked at
-    return numbered(fingerprint, origin, images)
+    origin, images = array(name, EXPECTED)
+    source = numbered(fingerprint, origin, images)
+    beside = labels.get(splits.named(name))
+    return _labelled(source, origin, *array(beside, 'integers')) if beside else source
 
-  return splits.choose(_array_parts(path, list(arrays)), split, source, path, 'arrays')
+  labels = {part.name: part.item for part in _array_parts(list(arrays), LABELS)}
+  parts = _array_parts(list(arrays), NAMES)
+  if not parts:
+    raise ValueError(
+      f'{path} has arrays {", ".join(arrays)}; expected train and test, or x_train and x_test, or '
+      'images'
+    )
+  return splits.choose(parts, split, source, path, 'arrays')
+
+
+def _labelled(source, images, origin, labels):
+  """`source`, of what messages call `images`, with its array of labels, [N] or [N, 1]."""
+  count = source.count
+  whole = labels.dtype.kind in 'iu' and np.array_equal(labels, labels.astype(np.int32))
+  if not whole or labels.shape not in ((count,), (count, 1)):
+    raise ValueError(
+      f'{origin} is {labels.dtype}{labels.shape}, and {images} has {count} images: expected the '
+      'integer of a class for each; get both anew, or name it otherwise to go without labels'
+    )
+  return source._replace(label=labels.reshape(count).__getitem__)
 
 
 def _single(items, where):
@@ -108,15 +146,10 @@ def _single(items, where):
   return items[0]
 
 
-def _array_parts(path, names):
-  """Of each split's arrays, the one that is most surely named as images are."""
+def _array_parts(names, usual):
+  """Of each split's arrays, the one that has the first of the `usual` names."""
   split = {name: splits.named(name) for name in names}
   words = {name: re.split(r'[\W_]+', name.lower()) for name in names}
   rest = {name: ' '.join(w for w in words[name] if w != split[name]) for name in names}
-  known = [name for sure in NAMES for name in names if rest[name] == sure]
-  if not known:
-    raise ValueError(
-      f'{path} has arrays {", ".join(names)}; expected train and test, or x_train and x_test, or '
-      'images'
-    )
+  known = [name for sure in usual for name in names if rest[name] == sure]
   return [splits.Part(split[name], name, name) for name in splits.first_of(known, split.get)]

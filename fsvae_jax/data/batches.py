@@ -1,4 +1,4 @@
-"""The order of images in training."""
+"""The order of images and labels in training."""
 
 import functools
 
@@ -22,11 +22,13 @@ def batches(
 ) -> grain.IterDataset:
   """This process's rows of the global batches of steps `start` to `stop`, prefetched by Grain.
 
+  Each is {'image': uint8 [B, H, W, C], 'label': int32 [B]}, without 'label' if images have none.
+
   Every epoch is a new permutation; what is left of it after the last whole batch is dropped. The
   global batch is the same whatever the number of processes: each has its part of it, in order.
 
   Args:
-    images: `Images` or array [N, H, W, C].
+    images: `Images` or array [N, H, W, C], which has no labels.
     batch_size: of the global batch.
 
   Raises:
@@ -36,7 +38,13 @@ def batches(
   rows(start)
   local = batch_size // processes
   mine = slice(process * local, (process + 1) * local)
-  steps = grain.MapDataset.range(start, stop).map(lambda step: images[rows(step)[mine]])
+  labels = getattr(images, 'labels', None)
+
+  def batch(step):
+    taken = rows(step)[mine]
+    return {'image': images[taken]} | ({} if labels is None else {'label': labels[taken]})
+
+  steps = grain.MapDataset.range(start, stop).map(batch)
   threads = STREAMING_THREADS if getattr(images, 'streamed', False) else 1
   options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(4, threads))
   return steps.to_iter_dataset(options)

@@ -5,6 +5,7 @@ transparent, the first frame of several.
 """
 
 import io
+import itertools
 import os
 import pathlib
 import stat
@@ -24,10 +25,11 @@ DECODING = 'upright, on white'  # changes with what `decode` makes of files, as 
 
 
 class File(NamedTuple):
-  """A file and what the system says of it, asked once."""
+  """A file, what the system says of it, asked once, and the class that its folder stands for."""
 
   path: pathlib.Path
   stat: os.stat_result
+  kind: str = ''
 
   def __str__(self) -> str:
     return str(self.path)
@@ -64,15 +66,24 @@ def image_folder(folder: pathlib.Path, split: str) -> splits.Source | None:
 
   Links are followed, but those that lead back to a folder on the way to them.
 
+  Folders within splits are classes, the uppermost ones that not all images share, numbered by name
+  over both splits; a split has no labels if images of it lie in none of them.
+
   Raises:
     ValueError: for what cannot be read, links that lead nowhere, and as `splits.choose`.
   """
   files, left_out = _walk(folder)
   if not files:
     return None
-  names = _split_names([file.path.relative_to(folder).parts[:-1] for file in files])
-  parts = [splits.Part(name, file.key, file) for name, file in zip(names, files, strict=True)]
-  return splits.choose(parts, split, _images, folder, left_out=left_out)
+  names = _split_and_class([file.path.relative_to(folder).parts[:-1] for file in files])
+  parts = [
+    splits.Part(name, file.key, file._replace(kind=kind))
+    for file, (name, kind) in zip(files, names, strict=True)
+  ]
+  both = itertools.chain(*splits.divide(parts, folder))
+  classes = sorted({part.item.kind for part in both} - {''})
+  make = lambda files: _images(files, tuple(classes))
+  return splits.choose(parts, split, make, folder, left_out=left_out)
 
 
 def record_folder(folder: pathlib.Path, split: str) -> splits.Source | None:
@@ -113,13 +124,17 @@ def decode(file: pathlib.Path | BinaryIO) -> np.ndarray:
     return np.asarray(picture.convert('L' if picture.mode in ('1', 'L') else 'RGB'))
 
 
-def _images(files):
-  return splits.Source(
+def _images(files, classes):
+  number = {kind: i for i, kind in enumerate(classes)}
+  source = splits.Source(
     f'{DECODING}|{stamp(files)}',
     len(files),
     lambda i: decode(files[i].path),
     lambda i: str(files[i]),
   )
+  if not all(file.kind for file in files):
+    return source
+  return source._replace(label=lambda i: number[files[i].kind], classes=classes)
 
 
 def _walk(root):
@@ -165,14 +180,20 @@ def _leads_back(root, folder):
   return any(pathlib.Path(os.path.realpath(above)).is_relative_to(target) for above in way)
 
 
-def _split_names(ways):
-  """What split each file's folders name: on the highest level on which any does, so that folders
-  of classes may bear such a name below."""
+def _split_and_class(ways):
+  """What split each file's folders name, on the highest level on which any does, so that folders
+  of classes may bear such a name below; and the class, of which see `image_folder`."""
   known = splits.TRAIN + splits.TEST
-  ways = [[part.lower() for part in way] for way in ways]
-  levels = [next((i for i, part in enumerate(way) if part in known), len(way)) for way in ways]
+  lower = [[part.lower() for part in way] for way in ways]
+  levels = [next((i for i, part in enumerate(way) if part in known), len(way)) for way in lower]
   level = min(levels)
-  return [way[level] if level < len(way) and way[level] in known else '' for way in ways]
+  names = [way[level] if level < len(way) and way[level] in known else '' for way in lower]
+  top = level if any(names) else 0
+  within = [way[top + bool(name) :] for way, name in zip(ways, names, strict=True)]
+  common = zip(*within, strict=False)  # the parts of each level that all have
+  level = next((i for i, parts in enumerate(common) if len(set(parts)) > 1), min(map(len, within)))
+  classes = [way[level] if level < len(way) else '' for way in within]
+  return list(zip(names, classes, strict=True))
 
 
 class _Shard(NamedTuple):

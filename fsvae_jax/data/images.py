@@ -22,6 +22,8 @@ class Images:
   Attributes:
     name: of the content, for caches that depend on it.
     streamed: whether reading decodes, and is worth many threads.
+    labels: int32 [N], numbers of the images' classes; None if they have no labels.
+    classes: names of the classes, by number; () if there are none.
   """
 
   dtype = np.dtype(np.uint8)
@@ -32,8 +34,11 @@ class Images:
     shape: Sequence[int],
     read: Callable[[np.ndarray], np.ndarray],
     streamed: bool,
+    labels: np.ndarray | None = None,
+    classes: tuple[str, ...] = (),
   ):
     self.name, self.shape, self._read, self.streamed = name, tuple(shape), read, streamed
+    self.labels, self.classes = labels, classes
 
   def __len__(self) -> int:
     return self.shape[0]
@@ -51,7 +56,9 @@ class Images:
   def part(self, name: str, rows: Any) -> 'Images':
     """The images whose rows are `rows`, an increasing sequence that takes index arrays."""
     shape = len(rows), *self.shape[1:]
-    return Images(f'{self.name}-{name}', shape, lambda i: self._read(rows[i]), self.streamed)
+    read = lambda i: self._read(rows[i])
+    labels = None if self.labels is None else self.labels[rows[np.arange(len(rows))]]
+    return Images(f'{self.name}-{name}', shape, read, self.streamed, labels, self.classes)
 
 
 def load(config: ConfigDict, image_size: int, channels: int, split: str) -> Images:
@@ -59,7 +66,9 @@ def load(config: ConfigDict, image_size: int, channels: int, split: str) -> Imag
 
   A split of at most `data.decoded_gb` is decoded into a memory-mapped file in `data.cache_dir`,
   which may be read-only once it is there; of a larger one, images are read from their records, and
-  decoded and resized, batch by batch.
+  decoded and resized, batch by batch. Labels are read at once. Those that take long are kept beside
+  the images; others would only grow old there, as the images' name in the cache does not tell
+  whether a file of labels has changed.
 
   Args:
     config: the run's `config.data`.
@@ -67,8 +76,9 @@ def load(config: ConfigDict, image_size: int, channels: int, split: str) -> Imag
     split: 'train' or 'test'.
 
   Raises:
-    ValueError, FileNotFoundError: for an unknown data set, data that is not there, images that
-      cannot be read, or a cache that cannot be written, naming the file or value and the ways out.
+    ValueError, FileNotFoundError: for an unknown data set, data that is not there, images or labels
+      that cannot be read, or a cache that cannot be written, naming the file or value and the ways
+      out.
   """
   sources.check(config.name)
   cache = files.expand(config.cache_dir, 'data.cache_dir')
@@ -86,12 +96,13 @@ def load(config: ConfigDict, image_size: int, channels: int, split: str) -> Imag
 
     if np.prod(shape) > config.decoded_gb * 1e9:
       read = lambda rows: np.stack([decoded(int(i)) for i in rows]) if len(rows) else _none(shape)
-      return Images(path.name, shape, read, streamed=True)
+      return Images(path.name, shape, read, True, _labels(source, path), source.classes)
     stored = _stored(path, shape)
     if stored is None:
       _write(path, shape, decoded)
       stored = _stored(path, shape)
-    return Images(path.name, shape, lambda rows: stored[rows], streamed=False)
+    read = lambda rows: stored[rows]
+    return Images(path.name, shape, read, False, _labels(source, path), source.classes)
 
 
 def identity(images: Images | np.ndarray) -> dict:
@@ -148,15 +159,35 @@ def _none(shape):
   return np.zeros((0, *shape[1:]), np.uint8)
 
 
-def _stored(path, shape):
+def _labels(source, images_path):
+  """The labels of a source, int32 [N], or None; a cache that cannot be written is no harm here."""
+  if source.label is None:
+    return None
+  path = images_path.with_name(f'{images_path.stem}-labels.npy')
+  stored = _stored(path, (source.count,), np.int32) if source.slow_labels else None
+  if stored is not None:
+    return np.array(stored)
+
+  def label(i):
+    with faults.told(source.origin(i), 'a label', 'get it anew'):
+      return source.label(i)
+
+  labels = np.fromiter(map(label, range(source.count)), np.int32, source.count)
+  if source.slow_labels:
+    with contextlib.suppress(OSError), files.replacing(path) as part, part.open('wb') as out:
+      np.save(out, labels)
+  return labels
+
+
+def _stored(path, shape, dtype=np.uint8):
   """The memory-mapped array of the cache; None if it is not there, or not whole, or another."""
   try:
     stored = np.lib.format.open_memmap(path, mode='r')
   except (FileNotFoundError, NotADirectoryError, ValueError):  # mapping compares size and header
     return None
   except OSError as error:
-    raise ValueError(f'{path}, which images are kept in, cannot be read: {error}') from error
-  return stored if stored.shape == shape and stored.dtype == np.uint8 else None
+    raise ValueError(f'{path}, which data are kept in, cannot be read: {error}') from error
+  return stored if stored.shape == shape and stored.dtype == dtype else None
 
 
 def _write(path, shape, decoded):

@@ -56,8 +56,10 @@ def _digits(config, split):
   """scikit-learn's 1,797 handwritten digits, 8x8 with 17 grey levels (Alpaydin, Kaynak; UCI)."""
   from sklearn import datasets
 
-  images = (datasets.load_digits().images * (255 / 16)).astype(np.uint8)
-  return splits.every_tenth(arrays.numbered('sklearn-digits', 'digits', images), split, 'digits')
+  digits = datasets.load_digits()
+  images = (digits.images * (255 / 16)).astype(np.uint8)
+  source = arrays.numbered('sklearn-digits', 'digits', images)
+  return splits.every_tenth(source._replace(label=digits.target.__getitem__), split, 'digits')
 
 
 def _tfds(name: str, names: dict[str, str]) -> Callable[[ConfigDict, str], splits.Source]:
@@ -83,11 +85,22 @@ def _tfds(name: str, names: dict[str, str]) -> Callable[[ConfigDict, str], split
     with faults.told(builder.data_path, f'{name} of TFDS', 'remove it, and prepare it again'):
       records = builder.as_data_source(split=names[split])
       count = len(records)
+      label = _label(builder, names[split])
     fingerprint = f'{builder.info.full_name}|{builder.data_path}'
     read, origin = lambda i: records[i]['image'], lambda i: f'{builder.data_path}: image {i}'
-    return splits.Source(fingerprint, count, read, origin)
+    return splits.Source(fingerprint, count, read, origin, label, slow_labels=True)
 
   return source
+
+
+def _label(builder, split):
+  """i -> label of a record of TFDS, without decoding its image; None if records have none."""
+  from tensorflow_datasets import decode
+
+  if 'label' not in builder.info.features:
+    return None
+  records = builder.as_data_source(split=split, decoders={'image': decode.SkipDecoding()})
+  return lambda i: records[i]['label']
 
 
 # A data set is a function of (config.data, split) that gives a Source.

@@ -33,12 +33,18 @@ class Source(NamedTuple):
     count: number of images.
     read: i -> uint8 image [H, W] or [H, W, C]; any i in any order, from several threads at once.
     origin: i -> what messages call the image.
+    label: i -> number of the image's class; None if nothing says it.
+    classes: names of the classes, by number; () if they have none.
+    slow_labels: whether reading all labels takes so long that they are worth keeping.
   """
 
   fingerprint: str
   count: int
   read: Callable[[int], np.ndarray]
   origin: Callable[[int], str]
+  label: Callable[[int], int] | None = None
+  classes: tuple[str, ...] = ()
+  slow_labels: bool = False
 
 
 class Part(NamedTuple):
@@ -107,7 +113,7 @@ def choose(
     ValueError: if a split has no images, or both have the same part.
   """
   key = lambda part: part.key  # of two links to a file, one could be held out and the other not
-  train, test = (first_of(side, key) for side in _divide(parts, where))
+  train, test = (first_of(side, key) for side in divide(parts, where))
   different = len(first_of(parts, key))
   counts = Counter(left_out)
   counts[f'{unit} outside of the splits'] = different - len(train) - len(test)
@@ -131,12 +137,22 @@ def every_tenth(source: Source, split: str, where: object) -> Source:
       f'{where} has {source.count} images to train on and none named test: every tenth would be '
       f'tested on, so there must be at least {HOLD_OUT}, or some named test'
     )
-  read, origin = (lambda i, f=f: f(rows[i]) for f in (source.read, source.origin))
-  return Source(f'{source.fingerprint}|every tenth apart', len(rows), read, origin)
+  of_rows = lambda f: lambda i: f(rows[i])
+  return source._replace(
+    fingerprint=f'{source.fingerprint}|every tenth apart',
+    count=len(rows),
+    read=of_rows(source.read),
+    origin=of_rows(source.origin),
+    label=source.label and of_rows(source.label),
+  )
 
 
-def _divide(parts, where):
-  """(training, testing); testing is empty if it is to be a tenth of training."""
+def divide(parts: Sequence[Part], where: object) -> tuple[list[Part], list[Part]]:
+  """(training, testing); testing is empty if it is to be a tenth of training.
+
+  Raises:
+    ValueError: if there is nothing to train on, or both have the same part.
+  """
   names = {part.name for part in parts}
   train, test = (next((n for n in known if n in names), None) for known in (TRAIN, TEST))
   tested = [part for part in parts if part.name == test]

@@ -7,51 +7,58 @@ model's distance in the same code do. `eval.fad_reference` names a folder with t
 autoencoder and statistics, whose distances compare with the published ones.
 """
 
-import contextlib
 import hashlib
 import json
 import pathlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from fsvae_jax import data, train
+from fsvae_jax import data, inference, models
 from fsvae_jax.exchange import reference
+from fsvae_jax.inference import Trained
 from fsvae_jax.metrics import frechet
 from fsvae_jax.metrics.frechet import Gaussian
 from fsvae_jax.metrics.result import Figure, Result
-from fsvae_jax.models import ann
-from fsvae_jax.run import console, distributed, files, sharding, signals
-from fsvae_jax.trained import Trained
+from fsvae_jax.run import files, sharding
 
 BATCH = 256
 AUTHORS_NAMES = {'fashion_mnist': 'fashion', 'celeb_a': 'celeba'}  # others as here
 
 
-def evaluate(trained: Trained) -> Result:
+def evaluate(trained: Trained, images_of: Mapping[str, data.Images]) -> Result:
   """`fad` and `fad_floor` in the project's own code; with `eval.fad_reference` also in theirs."""
-  config = trained.config
-  if len(trained.train_images) < BATCH or len(trained.test_images) < 2:
-    few = f'{len(trained.train_images)} training and {len(trained.test_images)} test images'
-    return Result({}, missing=f'fad: too few images ({few}; at least {BATCH} and 2 are needed)')
-  spaces, missing = {}, ''
+  if reason := too_few(images_of):
+    return Result({}, missing=f'fad: {reason}')
+  config, missing = trained.config, ''
+  code, statistics = own_code(config, images_of)
+  mark = hashlib.sha256(statistics.mean.tobytes()).hexdigest()[:8]
+  spaces = {'': (code, statistics, f'own autoencoder {mark}, {config.eval.fad_epochs} epochs')}
   if config.eval.fad_reference:
     try:
-      spaces['_authors'] = (*authors_code(config), "the authors' autoencoder and statistics")
+      theirs = "the authors' autoencoder and statistics"
+      spaces['_authors'] = (*authors_code(config, trained.mesh), theirs)
     except (FileNotFoundError, ImportError, ValueError) as error:
       missing = f'fad_authors: {error}'
-  code, statistics = own_code(trained)
-  mark = hashlib.sha256(statistics.mean.tobytes()).hexdigest()[:8]
-  spaces[''] = code, statistics, f'own autoencoder {mark}, {config.eval.fad_epochs} epochs'
+  of = {'count': config.eval.images, 'test': len(images_of['test'])}
   figures = {}
-  for suffix, (code, statistics, whose) in sorted(spaces.items()):
-    for name, values in distances(trained, code, statistics).items():
-      protocol = PROTOCOLS[name].format(count=config.eval.images, test=len(trained.test_images))
-      figures[f'{name}{suffix}'] = Figure(values, f'{protocol}, {whose}')
+  for name, values in distances(trained, images_of['train'], spaces).items():
+    figure, suffix = name
+    whose = spaces[suffix][2]
+    figures[f'{figure}{suffix}'] = Figure(values, f'{PROTOCOLS[figure].format(**of)}, {whose}')
   return Result(figures, missing=missing)
+
+
+def too_few(images_of: Mapping[str, data.Images]) -> str:
+  """Why a set is too small for these distances; '' if it is not."""
+  train, test = (len(images_of[split]) for split in ('train', 'test'))
+  few = (
+    f'too few images ({train} training and {test} test images; at least {BATCH} and 2 are needed)'
+  )
+  return few if train < BATCH or test < 2 else ''
 
 
 PROTOCOLS = {
@@ -60,71 +67,48 @@ PROTOCOLS = {
 }
 
 
-def distances(trained: Trained, code: Callable, statistics: Gaussian) -> dict[str, list[float]]:
-  """{'fad': [one a seed], 'fad_floor': [one a seed]}; no 'fad' of a model without a prior."""
-  config, train_images = trained.config, trained.train_images
-  scores: dict[str, list[float]] = (
-    {'fad': [], 'fad_floor': []} if trained.model.sample else {'fad_floor': []}
-  )
+def distances(
+  trained: Trained, train_images: data.Images, spaces: Mapping[str, tuple]
+) -> dict[tuple[str, str], list[float]]:
+  """{('fad' | 'fad_floor', space): [one a seed]}; no 'fad' of a model without a prior.
+
+  Args:
+    spaces: {name: (code, statistics, ...)}.
+  """
+  config = trained.config
+  scores: dict[tuple[str, str], list[float]] = {}
   for seed in range(config.eval.seeds):
     rng = np.random.default_rng((config.seed, seed))
     count = min(config.eval.images, len(train_images))
     real = train_images[np.sort(rng.choice(len(train_images), count, replace=False))]
-    scores['fad_floor'].append(frechet.distance(frechet.gaussian(code(real)), statistics))
-    if trained.model.sample:
-      generated = frechet.gaussian(code(trained.generate(config.eval.images, seed)))
-      scores['fad'].append(frechet.distance(generated, statistics))
+    sets = {'fad': trained.generate(config.eval.images, seed)} if trained.model.sample else {}
+    for name, images in (sets | {'fad_floor': real}).items():
+      for space, (code, statistics, *_) in sorted(spaces.items()):
+        distance = frechet.distance(frechet.gaussian(code(images)), statistics)
+        scores.setdefault((name, space), []).append(distance)
   return scores
 
 
-def coder(features: Sequence[int], outputs: int, variables: Any) -> Callable[[Any], np.ndarray]:
-  """A function from images, uint8 or in [-1, 1], to codes [N, outputs] of `ann.Encoder`."""
-  encode = jax.jit(ann.Encoder(tuple(features), outputs).apply)
-
-  def code(images):
-    parts = []
-    for i in range(0, len(images), BATCH):
-      x = np.asarray(images[i : i + BATCH])
-      rows = np.arange(BATCH) % len(x)  # the last batch filled up: one program for all
-      image_BHWC = data.normalize(x[rows]) if x.dtype == np.uint8 else x[rows]
-      parts.append(np.asarray(encode(variables, image_BHWC))[: len(x)])
-    return np.concatenate(parts)
-
-  return code
+def own_code(
+  config: ConfigDict, images_of: Mapping[str, data.Images]
+) -> tuple[Callable[[Any], np.ndarray], Gaussian]:
+  """The code of the data set's autoencoder, which is trained, and the test set's Gaussian."""
+  own, workdir = autoencoder(config, images_of)
+  code = inference.restore(own, workdir).encode
+  path = workdir / 'test_statistics.npz'
+  return code, frechet.kept(path, lambda: code(images_of['test']))
 
 
-def own_code(trained: Trained) -> tuple[Callable, Gaussian]:
-  """The coder of the data set's autoencoder, trained if need be, and the test set's Gaussian."""
-  config = autoencoder_config(trained.config)
-  names = [images.name for images in (trained.train_images, trained.test_images)]
-  recipe = json.dumps([names, config.model.to_dict(), config.train.to_dict()])
+def autoencoder(
+  config: ConfigDict, images_of: Mapping[str, data.Images]
+) -> tuple[ConfigDict, pathlib.Path]:
+  """Configuration and workdir of the run that trains the data set's autoencoder."""
+  own = autoencoder_config(config)
+  names = [images_of[split].name for split in ('train', 'test')]
+  recipe = json.dumps([names, own.model.to_dict(), own.train.to_dict()])
   digest = hashlib.sha256(recipe.encode()).hexdigest()[:12]
   cache = files.expand(config.data.cache_dir, 'data.cache_dir') / 'autoencoders'
-  workdir = cache / f'{config.data.name}-{config.model.latent_dim}-{digest}'
-  cache.mkdir(parents=True, exist_ok=True)
-  with alone(workdir.with_name(f'{workdir.name}.lock')):
-    if not sharding.from_first((workdir / 'finished').exists()):
-      console.say(f'training the autoencoder of the Frechet distance, once, in {workdir}')
-      finished, _ = train.train_and_evaluate(config, workdir)
-      if not finished:
-        raise signals.Stopped('while the autoencoder of the Frechet distance was trained')
-      if jax.process_index() == 0:
-        files.write_text(workdir / 'finished', '')
-  variables = jax.device_get(Trained(config, workdir).variables)
-  encoder = {part: tree['encoder'] for part, tree in variables.items()}
-  code = coder(config.model.features, config.model.latent_dim, encoder)
-  statistics = frechet.kept(workdir / 'test_statistics.npz', lambda: code(trained.test_images))
-  return code, statistics
-
-
-@contextlib.contextmanager
-def alone(lock: pathlib.Path) -> Iterator[None]:
-  """What the processes of this run do together while no other run does it."""
-  with contextlib.ExitStack() as stack:
-    if jax.process_index() == 0:
-      stack.enter_context(files.locked(lock))
-    distributed.meet()
-    yield
+  return own, cache / f'{own.data.name}-{own.model.latent_dim}-{digest}'
 
 
 def autoencoder_config(config: ConfigDict) -> ConfigDict:
@@ -141,6 +125,7 @@ def autoencoder_config(config: ConfigDict) -> ConfigDict:
   recipe = {'batch_size': batch_size, 'epochs': config.eval.fad_epochs, 'steps': 0}
   recipe |= {'learning_rate': 1e-3, 'schedule': 'constant', 'warmup_steps': 0, 'weight_decay': 1e-2}
   recipe |= {'clip_norm': 0.0, 'ema_decay': 0.0, 'keep': 1, 'micro_batches': 1}
+  own.test.batch_size = BATCH
   own.train = ConfigDict(recipe | {'log_every': 100, 'test_every': 0, 'checkpoint_every': 500})
   return own
 
@@ -150,17 +135,20 @@ def code_dim(channels: int) -> int:
   return 64 if channels == 1 else 128
 
 
-def authors_code(config: ConfigDict) -> tuple[Callable, Gaussian]:
-  """The coder and statistics of the folder `eval.fad_reference`.
+def authors_code(
+  config: ConfigDict, mesh: jax.sharding.Mesh
+) -> tuple[Callable[[Any], np.ndarray], Gaussian]:
+  """The code and statistics of the folder `eval.fad_reference`.
 
   Raises:
     ValueError, FileNotFoundError, ImportError: for a file that is not there, cannot be read or does
       not fit, naming it.
   """
-  c, name = config.model, config.data.name
-  dim, stem = code_dim(c.channels), AUTHORS_NAMES.get(name, name)
+  own, name = autoencoder_config(config), config.data.name
+  c, dim, stem = own.model, own.model.latent_dim, AUTHORS_NAMES.get(name, name)
   folder = files.expand(config.eval.fad_reference, 'eval.fad_reference')
   statistics = frechet.load(folder / f'{stem}_test_{dim}.npz')
   state = reference.load_state_dict(folder / f'{stem}_{dim}.pth')
-  variables = reference.convert_autoencoder(state, c.features, c.image_size, c.channels, dim)
-  return coder(c.features, dim, variables), statistics
+  encoder = reference.convert_autoencoder(state, c.features, c.image_size, c.channels, dim)
+  variables = {part: {'encoder': tree} for part, tree in encoder.items()}
+  return Trained(own, folder, 0, models.make(c), variables, mesh).encode, statistics

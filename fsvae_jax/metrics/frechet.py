@@ -10,7 +10,7 @@ import chex
 import jax
 import numpy as np
 
-from fsvae_jax.run import distributed, files
+from fsvae_jax.run import distributed, files, sharding
 
 
 class Gaussian(NamedTuple):
@@ -71,14 +71,20 @@ def load(path: pathlib.Path) -> Gaussian:
 
 
 def kept(path: pathlib.Path, compute: Callable[[], np.ndarray]) -> Gaussian:
-  """The Gaussian in `path`; made anew, of the features that `compute()` gives, if it is not there
-  or damaged. Process 0 does it, alone, and the others wait for it."""
-  if jax.process_index() == 0:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with files.locked(path.with_suffix('.lock')):
-      try:
-        load(path)
-      except (ValueError, FileNotFoundError):
-        save(path, gaussian(compute()))
-  distributed.meet()
-  return load(path)
+  """The Gaussian in `path`, made anew, of the features that `compute()` gives, if it is not there
+  or damaged. All processes of a run compute together, no other run beside them."""
+  with distributed.alone(path.with_suffix('.lock')):
+    if not sharding.from_first(_is_whole(path)):
+      statistics = gaussian(compute())
+      if jax.process_index() == 0:
+        save(path, statistics)
+    distributed.meet()
+    return load(path)
+
+
+def _is_whole(path):
+  try:
+    load(path)
+  except (ValueError, FileNotFoundError):
+    return False
+  return True

@@ -8,17 +8,17 @@ import hashlib
 import http.client
 import pathlib
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from fsvae_jax import data
+from fsvae_jax.inference import Trained
 from fsvae_jax.metrics import frechet
-from fsvae_jax.metrics.frechet import Gaussian
 from fsvae_jax.metrics.result import Figure, Result
 from fsvae_jax.run import files
-from fsvae_jax.trained import Trained
 
 CLEAN_FID = (
   'inception-2015-12-05.pt',
@@ -31,32 +31,50 @@ TORCH_FIDELITY = (
 )
 
 
-def evaluate(trained: Trained) -> Result:
+def evaluate(trained: Trained, images_of: Mapping[str, data.Images]) -> Result:
   """`fid`, `kid`, `inception_score` of `eval.images` generated images against the test set."""
+  config, test_images = trained.config, images_of['test']
+  if reason := missing(trained, test_images):
+    return Result({}, missing=f'fid, kid, inception_score: {reason}')
+  named = config.eval.inception
+  folder = files.expand(named, 'eval.inception') if named else cache(config)
+  scorers, faults = [], []
+  for scorer, weights in ((clean_fid, CLEAN_FID), (fidelity, TORCH_FIDELITY)):
+    try:
+      scorers.append(scorer(config, test_images, find_weights(folder, *weights)))
+    except FileNotFoundError as error:
+      faults.append(str(error))
+  scores: dict[str, list] = {}
+  for seed in range(config.eval.seeds if scorers else 0):
+    samples = trained.generate(config.eval.images, seed)
+    for name, score in (item for scorer in scorers for item in scorer(samples).items()):
+      scores.setdefault(name, []).append(score)
+  of = {'count': config.eval.images, 'test': len(test_images), 'splits': SPLITS}
+  figures = {name: Figure(values, PROTOCOLS[name].format(**of)) for name, values in scores.items()}
+  return Result(figures, missing='; '.join(faults))
+
+
+PROTOCOLS = {
+  'fid': 'clean-fid, mode clean, {count} generated images against the test set ({test} images)',
+  'inception_score': 'torch-fidelity, {count} generated images, {splits} splits: the standard '
+  'score, not the published one',
+  'kid': 'torch-fidelity, {count} generated images against the test set, mean over 100 subsets of '
+  'at most 1000',
+}
+
+
+def missing(trained: Trained, test_images: data.Images) -> str:
+  """Why these metrics cannot be had; '' if they can."""
   if trained.model.sample is None:
-    return Result({}, missing='fid, kid, inception_score: this model does not generate')
-  if len(trained.test_images) < 2:
-    return Result({}, missing='fid, kid, inception_score: fewer than 2 test images')
+    return 'this model does not generate'
+  if len(test_images) < 2:
+    return 'fewer than 2 test images'
   try:
     import cleanfid  # noqa: F401
     import torch_fidelity  # noqa: F401
   except ImportError as error:
-    return Result(
-      {},
-      missing=f'fid, kid, inception_score: {error}; pip install "fsvae_jax[inception]"',
-    )
-  named = trained.config.eval.inception
-  folder = files.expand(named, 'eval.inception') if named else cache(trained)
-  figures: dict[str, Figure] = {}
-  missing = []
-  for measure, weights in ((clean_fid, CLEAN_FID), (fidelity, TORCH_FIDELITY)):
-    try:
-      path = find_weights(folder, *weights)
-    except FileNotFoundError as error:
-      missing.append(str(error))
-      continue
-    figures |= measure(trained, path)
-  return Result(figures, missing='; '.join(missing))
+    return f'{error}; pip install "fsvae_jax[inception]"'
+  return ''
 
 
 def find_weights(folder: pathlib.Path, name: str, address: str) -> pathlib.Path:
@@ -80,8 +98,8 @@ def find_weights(folder: pathlib.Path, name: str, address: str) -> pathlib.Path:
     ) from error
 
 
-def clean_fid(trained: Trained, weights: pathlib.Path) -> dict[str, Figure]:
-  """{'fid'} in the way of clean-fid: Pillow's bicubic to 299x299, images not rounded to uint8."""
+def clean_fid(config: ConfigDict, test_images: data.Images, weights: pathlib.Path) -> Callable:
+  """Samples to {'fid'}, as clean-fid has it: Pillow's bicubic to 299x299, not rounded to uint8."""
   import torch
   from cleanfid.inception_torchscript import InceptionV3W
   from cleanfid.resize import build_resizer
@@ -98,69 +116,53 @@ def clean_fid(trained: Trained, weights: pathlib.Path) -> dict[str, Figure]:
         parts.append(network(torch.from_numpy(np.stack(rows)).to(device)).cpu().numpy())
     return np.concatenate(parts)
 
-  test = test_statistics(trained, weights, features)
-  count, seeds = trained.config.eval.images, range(trained.config.eval.seeds)
-  values = [
-    frechet.distance(frechet.gaussian(features(to_bytes(trained.generate(count, s)))), test)
-    for s in seeds
-  ]
-  protocol = f'clean-fid, mode clean, {count} generated images against the test set'
-  return {'fid': Figure(values, f'{protocol} ({len(trained.test_images)} images)')}
+  path = cache(config) / f'{cache_name(config, test_images, weights)}.npz'
+  test = frechet.kept(path, lambda: features(test_images))
+  return lambda samples: {
+    'fid': frechet.distance(frechet.gaussian(features(to_bytes(samples))), test)
+  }
 
 
-def test_statistics(
-  trained: Trained, weights: pathlib.Path, features: Callable[[Any], np.ndarray]
-) -> Gaussian:
-  """The test set's Gaussian for these weights, kept in `data.cache_dir`."""
-  path = cache(trained) / f'{cache_name(trained, weights)}.npz'
-  return frechet.kept(path, lambda: features(trained.test_images))
-
-
-def cache(trained: Trained) -> pathlib.Path:
+def cache(config: ConfigDict) -> pathlib.Path:
   """The folder of what is kept between evaluations."""
-  return files.expand(trained.config.data.cache_dir, 'data.cache_dir') / 'inception'
+  return files.expand(config.data.cache_dir, 'data.cache_dir') / 'inception'
 
 
-def cache_name(trained: Trained, weights: pathlib.Path) -> str:
+def cache_name(config: ConfigDict, test_images: data.Images, weights: pathlib.Path) -> str:
   """A name that changes with the test set and with the weights."""
-  stat, images = weights.stat(), trained.test_images.name
-  recipe = f'{images}|{weights.name}|{stat.st_size}|{stat.st_mtime_ns}'
-  return f'{trained.config.data.name}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}'
+  stat = weights.stat()
+  recipe = f'{test_images.name}|{weights.name}|{stat.st_size}|{stat.st_mtime_ns}'
+  return f'{config.data.name}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}'
 
 
-def fidelity(trained: Trained, weights: pathlib.Path) -> dict[str, Figure]:
-  """{'kid', 'inception_score'}, the standard ones, of torch-fidelity."""
+def fidelity(config: ConfigDict, test_images: data.Images, weights: pathlib.Path) -> Callable:
+  """Samples to {'kid', 'inception_score'}, the standard ones, of torch-fidelity."""
   import torch
   import torch_fidelity
 
-  count, test = trained.config.eval.images, as_torch(trained.test_images)
-  subset = min(1000, count, len(test))
-  scores = [
-    torch_fidelity.calculate_metrics(
-      input1=as_torch(np.asarray(data.quantize(trained.generate(count, seed)))),
+  test = as_torch(test_images)
+
+  def scores(samples):
+    found = torch_fidelity.calculate_metrics(
+      input1=as_torch(np.asarray(data.quantize(samples))),
       input2=test,
-      input2_cache_name=cache_name(trained, weights),
-      cache_root=str(cache(trained)),
+      input2_cache_name=cache_name(config, test_images, weights),
+      cache_root=str(cache(config)),
       feature_extractor_weights_path=str(weights),
       isc=True,
       isc_splits=SPLITS,
       kid=True,
-      kid_subset_size=subset,
+      kid_subset_size=min(1000, len(samples), len(test)),
       cuda=torch.cuda.is_available(),
       save_cpu_ram=True,  # no worker processes: forks of a process that runs JAX may hang
       verbose=False,
     )
-    for seed in range(trained.config.eval.seeds)
-  ]
-  of = f'torch-fidelity, {count} generated images'
-  isc = [s['inception_score_mean'] for s in scores]
-  kid = [s['kernel_inception_distance_mean'] for s in scores]
-  return {
-    'inception_score': Figure(
-      isc, f'{of}, {SPLITS} splits: the standard score, not the published one'
-    ),
-    'kid': Figure(kid, f'{of} against the test set, mean over 100 subsets of {subset}'),
-  }
+    return {
+      'inception_score': found['inception_score_mean'],
+      'kid': found['kernel_inception_distance_mean'],
+    }
+
+  return scores
 
 
 def as_torch(images: Any) -> Any:

@@ -1,20 +1,21 @@
 """How well test images are reconstructed: squared error, PSNR, SSIM."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import dm_pix
 import numpy as np
 
 from fsvae_jax import data
+from fsvae_jax.inference import Trained
 from fsvae_jax.metrics.result import Figure, Result
-from fsvae_jax.trained import Trained
 
 WINDOW = 11  # of SSIM, pixels a side
 
 
-def evaluate(trained: Trained) -> Result:
+def evaluate(trained: Trained, images_of: Mapping[str, data.Images]) -> Result:
   """`reconstruction_mse`, `psnr`, `ssim` of all test images, one latent sample each."""
-  images = trained.test_images[:]
+  images = images_of['test'][:]
   seeds = range(trained.config.eval.seeds)
   scores_SN3 = [scores(data.normalize(images), trained.reconstruct(images, s)) for s in seeds]
   mse, psnr, ssim = np.mean(scores_SN3, axis=1).T.tolist()

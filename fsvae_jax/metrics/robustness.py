@@ -4,12 +4,13 @@ Perturbations are pure functions of z [N, T, D] in {0, 1} and a generator; each 
 draws.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from fsvae_jax import data
+from fsvae_jax.inference import Trained
 from fsvae_jax.metrics.result import Figure, Result
-from fsvae_jax.metrics.spikes import probe_count
-from fsvae_jax.trained import Trained
 
 
 def dropout(z_NTD: np.ndarray, rate: float, rng: np.random.Generator) -> np.ndarray:
@@ -44,11 +45,11 @@ DROPOUTS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5)
 FLIPS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2)
 
 
-def evaluate(trained: Trained) -> Result:
+def evaluate(trained: Trained, images_of: Mapping[str, data.Images]) -> Result:
   """Reconstruction errors under perturbation: curves, and the most telling points as figures."""
   if trained.model.record is None:
     return Result({}, missing='robustness is of spikes; this model has none')
-  images = trained.test_images[: probe_count(trained)]
+  images = images_of['test'][: trained.config.eval.probe]
   per_seed = [curves(trained, images, seed) for seed in range(trained.config.eval.seeds)]
   mean = {
     name: [[level, np.mean([s[name][level] for s in per_seed]).item()] for level in levels]

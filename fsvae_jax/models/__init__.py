@@ -12,3 +12,9 @@ def make(config) -> Model:
   fields = dict(config)
   name = checks.one_of('model', fields.pop('name', None), MODELS)
   return MODELS[name](**fields)
+
+
+def ann_of(config) -> Model:
+  """The ANN VAE of the same sizes as `config.model`: what spikes are compared with."""
+  sizes = ('image_size', 'channels', 'features', 'latent_dim')
+  return ann.make_vae(**{name: config[name] for name in sizes})

@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,9 +19,10 @@ from flax import linen as nn
 
 from fsvae_jax import fields
 from fsvae_jax.compute import checks, conv, layout, linear
-from fsvae_jax.models import inputs, losses, networks
+from fsvae_jax.models import inputs, losses, networks, passes
 from fsvae_jax.models.inputs import Variables
 from fsvae_jax.models.interface import Model
+from fsvae_jax.models.passes import Pass
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +53,12 @@ class Layer(nn.Module):
   @nn.compact
   def __call__(self, x, train):
     synapses = networks.Synapses(self.features, self.window, self.transposed, name='synapses')
-    x = networks.respond(self.operation, synapses(x.shape[-1]), x)
+    weights = synapses(x.shape[-1])
+    if networks.recorded(self, 'operations'):
+      at_once = lambda x, kernel: self.operation(x[0], kernel)
+      counted = networks.operations(at_once, weights[0], x.shape[1:], steps=1)
+      networks.keep(self, 'operations', counted)
+    x = networks.respond(self.operation, weights, x)
     if not self.activation:
       return x
     x = nn.BatchNorm(not train, momentum=0.9, epsilon=1e-5, name='norm')(x)
@@ -94,48 +100,17 @@ class Decoder(nn.Module):
     return jnp.tanh(pixels(x, train))
 
 
-def build(config: ANNConfig, outputs: int) -> dict[str, nn.Module]:
-  """{'encoder' | 'decoder': network}."""
-  return {
-    'encoder': Encoder(config.features, outputs),
-    'decoder': Decoder(config.features, config.image_size, config.channels),
-  }
-
-
-def init(nets: dict[str, nn.Module], config: ANNConfig, key: jax.Array) -> Variables:
-  """Parameters and running statistics, as {'params' | 'batch_stats': {network: ...}}."""
-  image = 1, config.image_size, config.image_size, config.channels
-  shapes = {'encoder': image, 'decoder': (1, config.latent_dim)}
-  made = {
-    name: nets[name].init(jax.random.fold_in(key, i), jnp.zeros(shape, jnp.float32))
-    for i, (name, shape) in enumerate(shapes.items())
-  }
-  return {part: {name: made[name][part] for name in made} for part in ('params', 'batch_stats')}
-
-
-def run(
-  nets: dict[str, nn.Module], name: str, variables: Variables, x: jax.Array, train: bool = False
-) -> tuple[Any, Variables]:
-  """Output of one network and its running statistics, moved if `train`."""
-  own = inputs.own(variables, name)
-  with inputs.others_refused():
-    if not train:
-      return nets[name].apply(own, x), own['batch_stats']
-    output, moved = nets[name].apply(own, x, train=True, mutable=['batch_stats'])
-    return output, moved['batch_stats']
-
-
 def normal(key: jax.Array, batch: int, latent_dim: int) -> jax.Array:
   """Standard normal float32 [B, D], split over the mesh, if any; ValueError for a batch below 0."""
   shape = checks.count('count', batch), checks.count('latent_dim', latent_dim, 1)
   return jax.random.normal(key, shape, jnp.float32, out_sharding=layout.batch_split(shape[0]))
 
 
-def reparameterize(moments_B2D: jax.Array, key: jax.Array, part: tuple = (0, 1)) -> jax.Array:
+def reparameterize(moments_B2D: jax.Array, normal_BD: jax.Array) -> jax.Array:
   """mu + sigma * normal [B, D] of concatenated mu and log sigma^2."""
   mu_BD, log_var_BD = _moments(moments_B2D)
-  draw = functools.partial(normal, latent_dim=mu_BD.shape[1])
-  return mu_BD + jnp.exp(log_var_BD / 2) * layout.draw_part(draw, key, mu_BD, part)
+  normal_BD = checks.floats('draws', normal_BD, *mu_BD.shape)
+  return mu_BD + jnp.exp(log_var_BD / 2) * layout.lay_like(normal_BD, mu_BD)
 
 
 def _moments(moments_B2D):
@@ -151,32 +126,75 @@ def kl(moments_B2D: jax.Array) -> jax.Array:
   return -0.5 * jnp.mean(jnp.sum(1 + log_var_BD - mu_BD**2 - jnp.exp(log_var_BD), axis=-1))
 
 
+class ANN(NamedTuple):
+  """The networks, {'encoder' | 'decoder': Linen module}, of a configuration."""
+
+  config: ANNConfig
+  modules: passes.Networks
+
+  def init(self, key: jax.Array) -> Variables:
+    """Parameters and running statistics, as {'params' | 'batch_stats': {network: ...}}."""
+    c = self.config
+    image = 1, c.image_size, c.image_size, c.channels
+    return passes.init(self.modules, {'encoder': image, 'decoder': (1, c.latent_dim)}, key)
+
+  def encoded(self, variables: Variables, image_BHWC: jax.Array) -> jax.Array:
+    """What the encoder gives, [B, outputs]."""
+    image_BHWC = inputs.images(self.config, variables, image_BHWC)
+    return Pass(self.modules, variables)('encoder', image_BHWC)
+
+  def decode(self, variables: Variables, z_BD: jax.Array) -> jax.Array:
+    """Images [B, H, W, C] of codes [B, D]."""
+    return Pass(self.modules, variables)('decoder', self.ready(variables, z_BD))
+
+  def operations(
+    self, variables: Variables, z_BD: jax.Array, image_BHWC: jax.Array | None = None
+  ) -> dict[str, networks.Operations]:
+    """Of the decoder, and, given images, of the encoder."""
+    run = Pass(self.modules, variables, record='operations')
+    if image_BHWC is not None:
+      run('encoder', inputs.images(self.config, variables, image_BHWC))
+    run('decoder', self.ready(variables, z_BD))
+    return run.records
+
+  def ready(self, variables: Variables, z_BD: jax.Array) -> jax.Array:
+    """Codes [B, D] in the parameters' type; ValueError for others."""
+    z_BD = checks.floats('z_BD', z_BD, 'B', self.config.latent_dim)
+    return inputs.ready('z_BD', variables, z_BD)
+
+
+def build(config: ANNConfig, outputs: int) -> ANN:
+  """Networks whose encoder has so many outputs."""
+  decoder = Decoder(config.features, config.image_size, config.channels)
+  return ANN(config, {'encoder': Encoder(config.features, outputs), 'decoder': decoder})
+
+
 def make_vae(**fields) -> Model:
   """The variational autoencoder of ANNConfig(**fields)."""
   config = ANNConfig(**fields)
   nets = build(config, 2 * config.latent_dim)
+  draw = functools.partial(normal, latent_dim=config.latent_dim)
 
   def encode(variables, image_BHWC, key):
-    image_BHWC = inputs.images(config, variables, image_BHWC)
-    return reparameterize(run(nets, 'encoder', variables, image_BHWC)[0], key)
+    moments_B2D = nets.encoded(variables, image_BHWC)
+    return reparameterize(moments_B2D, draw(key, len(moments_B2D)))
 
-  def loss(variables, image_BHWC, key, schedule=0.0, train=True, part=(0, 1)):
+  def loss(variables, batch, draws, schedule=0.0, train=True):
     del schedule
-    image_BHWC = inputs.some_images(config, variables, image_BHWC)
-    moments_B2D, encoder_stats = run(nets, 'encoder', variables, image_BHWC, train)
-    z_BD = reparameterize(moments_B2D, key, part)
-    again_BHWC, decoder_stats = run(nets, 'decoder', variables, z_BD, train)
+    image_BHWC = inputs.some_images(config, variables, batch)
+    run = Pass(nets.modules, variables, train=train)
+    moments_B2D = run('encoder', image_BHWC)
+    again_BHWC = run('decoder', reparameterize(moments_B2D, draws))
     error = losses.mean_squared_error(again_BHWC, image_BHWC)
     distance = kl(moments_B2D)
     total = error + config.kl_weight * distance
-    stats = {'encoder': encoder_stats, 'decoder': decoder_stats}
-    return total, (stats, {'loss': total, 'reconstruction': error, 'distance': distance})
+    metrics = {'loss': total, 'reconstruction': error, 'distance': distance}
+    return total, (run.batch_stats, metrics)
 
   def sample(variables, key, count):
-    z_BD = normal(key, count, config.latent_dim)
-    return inputs.ready('z_BD', variables, z_BD)
+    return nets.ready(variables, draw(key, count))
 
-  return Model(functools.partial(init, nets, config), loss, encode, decode(nets, config), sample)
+  return Model(nets.init, draw, loss, encode, nets.decode, nets.operations, sample)
 
 
 def make_autoencoder(**fields) -> Model:
@@ -184,28 +202,20 @@ def make_autoencoder(**fields) -> Model:
   config = ANNConfig(**fields)
   nets = build(config, config.latent_dim)
 
+  def draw(key, count):
+    del key, count
+    return ()
+
   def encode(variables, image_BHWC, key=None):
     del key
-    image_BHWC = inputs.images(config, variables, image_BHWC)
-    return run(nets, 'encoder', variables, image_BHWC)[0]
+    return nets.encoded(variables, image_BHWC)
 
-  def loss(variables, image_BHWC, key=None, schedule=0.0, train=True, part=(0, 1)):
-    del key, schedule, part
-    image_BHWC = inputs.some_images(config, variables, image_BHWC)
-    code_BD, encoder_stats = run(nets, 'encoder', variables, image_BHWC, train)
-    again_BHWC, decoder_stats = run(nets, 'decoder', variables, code_BD, train)
+  def loss(variables, batch, draws=(), schedule=0.0, train=True):
+    del draws, schedule
+    image_BHWC = inputs.some_images(config, variables, batch)
+    run = Pass(nets.modules, variables, train=train)
+    again_BHWC = run('decoder', run('encoder', image_BHWC))
     error = losses.mean_squared_error(again_BHWC, image_BHWC)
-    stats = {'encoder': encoder_stats, 'decoder': decoder_stats}
-    return error, (stats, {'loss': error, 'reconstruction': error})
+    return error, (run.batch_stats, {'loss': error, 'reconstruction': error})
 
-  return Model(functools.partial(init, nets, config), loss, encode, decode(nets, config))
-
-
-def decode(nets: dict[str, nn.Module], config: ANNConfig) -> Callable:
-  """`Model.decode` of these networks."""
-
-  def decode(variables, z_BD):
-    z_BD = checks.floats('z_BD', z_BD, 'B', config.latent_dim)
-    return run(nets, 'decoder', variables, inputs.ready('z_BD', variables, z_BD))[0]
-
-  return decode
+  return Model(nets.init, draw, loss, encode, nets.decode, nets.operations)

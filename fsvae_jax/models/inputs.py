@@ -1,6 +1,7 @@
 """What callers hand to a model: refused by name, or in the parameters' type and on their mesh."""
 
 import contextlib
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -25,19 +26,37 @@ def check_sizes(config):
     )
 
 
-def images(config, variables: Variables, image_BHWC: jax.Array) -> jax.Array:
-  """Images [B, H, W, C] of the configuration's size, `ready`; raises ValueError for others."""
-  size, hint = config.image_size, 'images in [-1, 1], which of bytes are x / 127.5 - 1'
-  image_BHWC = checks.floats('image_BHWC', image_BHWC, 'B', size, size, config.channels, hint=hint)
-  return ready('image_BHWC', variables, image_BHWC)
+HINT = 'images in [-1, 1], which of bytes are x / 127.5 - 1'
 
 
-def some_images(config, variables: Variables, image_BHWC: jax.Array) -> jax.Array:
-  """`images`, of which there must be one at least: a loss is a mean over them."""
-  image_BHWC = images(config, variables, image_BHWC)
+def images(config, variables: Variables, image: jax.Array) -> jax.Array:
+  """Images [B, H, W, C] of the configuration's size, or of a spiking model [B, T, H, W, C], one a
+  step, `ready`.
+
+  Raises:
+    ValueError: for others.
+  """
+  timesteps = getattr(config, 'timesteps', None)
+  steps = (timesteps,) if timesteps and getattr(image, 'ndim', 4) == 5 else ()
+  size = config.image_size, config.image_size, config.channels
+  image = checks.floats('image', image, 'B', *steps, *size, hint=HINT)
+  return ready('image', variables, image)
+
+
+def some_images(config, variables: Variables, batch: Mapping[str, jax.Array]) -> jax.Array:
+  """The images [B, H, W, C] of a batch, `ready`: one at least, since a loss is a mean over them.
+
+  Raises:
+    ValueError: for a batch that is no dict with them.
+  """
+  if not isinstance(batch, Mapping) or 'image' not in batch:
+    kind = f'keys {", ".join(batch)}' if isinstance(batch, Mapping) else type(batch).__name__
+    raise checks.ArgumentError(f"batch is a {kind}; it must be a dict {{'image': array, ...}}")
+  size = config.image_size, config.image_size, config.channels
+  image_BHWC = checks.floats('image', batch['image'], 'B', *size, hint=HINT)
   if not len(image_BHWC):
-    raise checks.ArgumentError('image_BHWC has no images; a loss needs one at least')
-  return image_BHWC
+    raise checks.ArgumentError('image has no images; a loss needs one at least')
+  return ready('image', variables, image_BHWC)
 
 
 def ready(name: str, variables: Variables, x_B: jax.Array) -> jax.Array:

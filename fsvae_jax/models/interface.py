@@ -1,9 +1,10 @@
-"""What training and evaluation know of a model: six pure functions."""
+"""What training and evaluation know of a model, and a model of its latent: pure functions."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import jax
+from flax import linen as nn
 
 from fsvae_jax.models.inputs import Variables
 
@@ -17,23 +18,27 @@ class Model(NamedTuple):
 
   Attributes:
     init: key -> variables.
-    loss: (variables, image_BHWC, key, schedule, train, part) -> (loss, (batch_stats, metrics));
-      images in [-1, 1], `schedule` in [0, 1] is the share of the training that is over, metrics are
-      scalars. `part` = (i, count): the images are part i of `count` equal ones of a batch, and get
-      what `key` draws for it there (see layout.take_part).
+    draw: (key, count) -> draws: all that is random in the loss of `count` images, as a pytree of
+      arrays [count, ...], of which a part goes with a part of the images.
+    loss: (variables, batch, draws, schedule=0, train=True) -> (loss, (batch_stats, metrics)); the
+      batch is {'image': [B, H, W, C] in [-1, 1], 'label': [B] integers, if the data have them},
+      `schedule` in [0, 1] is the share of the training that is over, metrics are scalars.
     encode: (variables, image_BHWC, key) -> latent.
     decode: (variables, latent) -> image_BHWC.
     sample: (variables, key, count) -> latent; None for a model that does not generate.
-    record: (what, variables, latent, image_BHWC=None) -> {'network/layer': array} of all networks,
-      given the image that the latent encodes, or of those that generate. what = 'rates': spikes per
-      step of every neuron, a mean over the batch, [...]; what = 'spikes': the spikes themselves,
-      [B, T, ...]. None for a model without spikes.
+    operations: (variables, latent, image_BHWC=None) -> {'network/layer': networks.Operations} of
+      the layers through which an image is reconstructed, or, without an image, generated.
+    record: (what, variables, latent, image_BHWC=None) -> {'network/layer': array} of the neurons on
+      the same ways. what = 'rates': spikes per step of every neuron, a mean over the batch, [...];
+      what = 'spikes': the spikes themselves, [B, T, ...]. None for a model without spikes.
   """
 
   init: Callable
+  draw: Callable
   loss: Callable
   encode: Callable
   decode: Callable
+  operations: Callable
   sample: Callable | None = None
   record: Callable | None = None
 
@@ -50,3 +55,33 @@ class Model(NamedTuple):
     if self.sample is None:
       raise ValueError('this model has no prior: it encodes and decodes, but generates no images')
     return self.decode(variables, self.sample(variables, key, count))
+
+
+class Latent(NamedTuple):
+  """How z [B, T, D] comes about between encoder and decoder; a row of `latents.LATENTS`.
+
+  `run` is a `passes.Pass` over the model's networks, `x_BTD` the encoder's spikes.
+
+  Attributes:
+    networks: {name: Linen module} beside encoder and decoder; may be empty.
+    shapes: {name: shape [1, ...] of an input} of the same.
+    draw: (key, count, train=False) -> draws, a pytree of arrays [count, ...]: what is random in one
+      z, and, to `train`, in its distance from the prior.
+    encode: (run, x_BTD, draws) -> z_BTD of the posterior, without gradient.
+    sample: (run, draws) -> z_BTD of the prior, without gradient.
+    infer: (run, x_BTD, draws, schedule) -> z_BTD with its gradient, and terms {name: array}.
+    distance: terms -> scalar between posterior and prior.
+    weight: of the distance in the loss.
+    replay: (run, z_BTD, x_BTD=None): runs the networks that make this z of x, or, without x, in the
+      prior; for what `run` records.
+  """
+
+  networks: Mapping[str, nn.Module]
+  shapes: Mapping[str, tuple[int, ...]]
+  draw: Callable
+  encode: Callable
+  sample: Callable
+  infer: Callable
+  distance: Callable
+  weight: float
+  replay: Callable

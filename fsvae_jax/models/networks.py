@@ -2,19 +2,22 @@
 
 Every layer is synapses (dense, convolution or transposed convolution, with bias), tdBN, LIF
 neurons. Repetition over time, sampling and losses are plain functions in fsvae.py and latents/.
+
+A layer records what its neurons did and how many operations its synapses took, each in the variable
+collection of that name, if it is mutable: see RECORDS and `Operations`.
 """
 
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from fsvae_jax.compute import chunks, conv, layout, linear
-from fsvae_jax.spiking import filters, neurons, norm
+from fsvae_jax.spiking import neurons, norm
 
 
 class Drive(NamedTuple):
@@ -24,6 +27,21 @@ class Drive(NamedTuple):
   gain_C: jax.Array
   offset_C: jax.Array
   timesteps: int
+
+
+class Operations(NamedTuple):
+  """What a layer's synapses did for one image: an addition for each target of each spike.
+
+  Attributes:
+    reach: [...] how many targets each input has: taps beyond a border are nobody's.
+    steps: scalar, how often the inputs came.
+    rates: [...] spikes per step of each input, a mean over the batch; None of inputs that are no
+      spikes: each of their targets is a multiplication with addition.
+  """
+
+  reach: jax.Array
+  steps: jax.Array
+  rates: jax.Array | None
 
 
 class Synapses(nn.Module):
@@ -87,6 +105,7 @@ class SpikingLayer(nn.Module):
   transposed: bool = False
   alpha: float = 1.0
   hold: int = 1  # timesteps for which an input of one step is held constant
+  image: bool = False  # whether inputs are pixels, not spikes
   dtype: str = 'float32'  # in which synapses compute
 
   @nn.compact
@@ -96,6 +115,7 @@ class SpikingLayer(nn.Module):
     if train:  # tdBN takes the bias away again; Adam would scale up what rounding leaves of a slope
       synapses = synapses[0], jax.lax.stop_gradient(synapses[1])
     operation = in_dtype(self.dtype, self.operation)
+    self._record_operations(before, synapses[0])
     if isinstance(before, Drive):
       x = fire_and_respond(self.neuron, before, operation, synapses)
     elif self.window:
@@ -105,11 +125,43 @@ class SpikingLayer(nn.Module):
     tdbn = TdBN(self.features, self.alpha * self.neuron.v_th, self.hold, name='norm')
     drive = Drive(x, *tdbn(x, train), self.hold * x.shape[1])
     for what, measure in RECORDS.items():
-      if self.is_mutable_collection(what) and not self.is_initializing():
+      if recorded(self, what):
         measured = measure(self.neuron, drive)
-        measured = layout.interleave(measured) if self.transposed else measured
-        self.sow(what, 'of', measured, reduce_fn=lambda _, new: new)
+        keep(self, what, layout.interleave(measured) if self.transposed else measured)
     return drive
+
+  def _record_operations(self, before, kernel):
+    if not recorded(self, 'operations'):
+      return
+    if isinstance(before, Drive):
+      rates_F, steps = rates(self.neuron, before), before.timesteps
+    else:
+      steps = before.shape[1]
+      rates_F = None if self.image else jnp.mean(before, (0, 1))
+    x_BTF = before.x_BTF if isinstance(before, Drive) else before
+    keep(self, 'operations', operations(self.operation, kernel, x_BTF.shape[2:], steps, rates_F))
+
+
+def recorded(module: nn.Module, what: str) -> bool:
+  """Whether a module is to leave its record of that name."""
+  return module.is_mutable_collection(what) and not module.is_initializing()
+
+
+def keep(module: nn.Module, what: str, value: Any) -> None:
+  """Leaves `value` as the module's record of that name."""
+  module.sow(what, 'of', value, reduce_fn=lambda _, new: new)
+
+
+def operations(
+  operation: Callable, kernel: jax.Array, shape: Sequence[int], steps: int, rates_F: Any = None
+) -> Operations:
+  """Of synapses whose inputs at one step are of `shape`: counted by the operation itself.
+
+  Each input adds up as many ones as it has targets: the gradient of the outputs' sum.
+  """
+  ones = jnp.ones_like(kernel)
+  total = lambda x_F: jnp.sum(operation(x_F[None, None], ones))
+  return Operations(jax.grad(total)(jnp.ones(shape, kernel.dtype)), jnp.asarray(steps), rates_F)
 
 
 def fire(
@@ -139,7 +191,7 @@ def fire_and_respond(neuron: neurons.LIF, drive: Drive, operation: Callable, syn
   return chunks.in_chunks(both, (drive.gain_C, drive.offset_C, synapses), drive.x_BTF)
 
 
-def read(neuron: neurons.LIF, drive: Drive, weight_T: jax.Array) -> jax.Array:
+def read(neuron: neurons.LIF, drive: Drive, weight_T: Any) -> jax.Array:
   """The same spikes' sum over time, weighted by `weight_T` [T]: [B, ...]."""
 
   def total(shared, x_BTF):
@@ -186,7 +238,10 @@ def in_dtype(dtype: str, operation: Callable) -> Callable:
 
 
 class Encoder(nn.Module):
-  """Images [B, H, W, C] in [-1, 1], the same at every step, to latent-sized spikes x [B, T, D]."""
+  """Images in [-1, 1] to latent-sized spikes x [B, T, D].
+
+  They are [B, H, W, C], the same at every step, or [B, T, H, W, C], one a step.
+  """
 
   features: Sequence[int]
   latent_dim: int
@@ -194,16 +249,20 @@ class Encoder(nn.Module):
   neuron: neurons.LIF
   dtype: str = 'float32'
 
+  at_a_time = 10  # images in evaluation: their arrays stay in cache
+
   @nn.compact
-  def __call__(self, image_BHWC, train=False):
-    x = image_BHWC[:, None]
+  def __call__(self, image, train=False):
+    x = image if image.ndim == 5 else image[:, None]
+    held = self.timesteps // x.shape[1]
     for i, features in enumerate(self.features):
       layer = SpikingLayer(
         features,
         self.neuron,
         over_time(conv.conv),
         (3, 3),
-        hold=self.timesteps if i == 0 else 1,
+        hold=held if i == 0 else 1,
+        image=i == 0,
         dtype=self.dtype,
         name=f'conv_{i}',
       )
@@ -239,17 +298,16 @@ class SpikingMLP(nn.Module):
 
 
 class Decoder(nn.Module):
-  """Latent spikes z [B, T, D] to images [B, H, W, C] in [-1, 1].
-
-  The read-out is a leaky integrator that never fires, so it and the last convolution are linear:
-  the convolution runs once, on the weighted sum of the spikes before it.
-  """
+  """Latent spikes z [B, T, D] to images [B, H, W, C] in [-1, 1]; `readout` is one of READOUTS."""
 
   features: Sequence[int]  # the encoder's
   image_size: int
   channels: int
   neuron: neurons.LIF
+  readout: Callable
   dtype: str = 'float32'
+
+  at_a_time = 10  # images in evaluation: their arrays stay in cache
 
   @nn.compact
   def __call__(self, z_BTD, train=False):
@@ -271,13 +329,26 @@ class Decoder(nn.Module):
         name=f'conv_{i}',
       )
       x = layer(x, train)
-    weights_T = filters.readout_weights(z_BTD.shape[1])
-    x = layout.interleave(read(self.neuron, x, weights_T))
-    total = float(weights_T.sum())
-    # The read-out multiplies by `total`: without the gain, tanh starts saturated, +1 or -1 by luck.
-    kernel, bias = Synapses(self.channels, (3, 3), True, 1 / total, name='pixels')(x.shape[-1])
-    pixels = conv.conv_transpose_stride1(x, kernel)
-    return jnp.tanh(pixels + total * layout.per_channel(bias, pixels))
+    pixels = functools.partial(self._pixels, x)
+    return jnp.tanh(self.readout(self, self.neuron, x, pixels))
+
+  def _pixels(self, drive, gain):
+    """The last convolution, which has no neurons, of what `drive` drives; kernel and bias start
+    `gain` times as large as others: what a read-out multiplies by would saturate tanh, +1 or -1 by
+    luck."""
+    synapses = Synapses(self.channels, (3, 3), True, gain, name='pixels')
+    kernel, bias_C = synapses(drive.gain_C.size)
+    if recorded(self, 'operations'):
+      last = over_time(lambda x, k: conv.conv_transpose_stride1(layout.interleave(x), k))
+      rates_F, shape = rates(self.neuron, drive), drive.x_BTF.shape[2:]
+      counted = operations(last, kernel, shape, drive.timesteps, rates_F)
+      keep(synapses, 'operations', counted)
+
+    def respond(x_BHWC, times):
+      y_BHWC = conv.conv_transpose_stride1(x_BHWC, kernel)
+      return y_BHWC + times * layout.per_channel(bias_C, y_BHWC)
+
+    return respond
 
 
 def upsample_phases(spikes_NHWC: jax.Array, kernel: jax.Array) -> jax.Array:

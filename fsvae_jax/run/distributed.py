@@ -5,6 +5,7 @@ import faulthandler
 import importlib.util
 import itertools
 import os
+import pathlib
 import sys
 import threading
 import time
@@ -16,7 +17,7 @@ import jax
 from jax._src import distributed as jax_distributed  # JAX shows its key-value store nowhere else
 from jax.experimental import multihost_utils
 
-from fsvae_jax.run import signals
+from fsvae_jax.run import files, signals
 
 BEAT_SECONDS = 2  # between two signs of life of a process
 SILENT_SECONDS = 20  # without one, it is taken for dead, and the others end
@@ -120,6 +121,17 @@ def meet(minutes: int = 60) -> None:
 
 
 _meetings = itertools.count()
+
+
+@contextlib.contextmanager
+def alone(lock: pathlib.Path) -> Iterator[None]:
+  """What the processes of this run do together while no other run does it; `lock` is a file."""
+  with contextlib.ExitStack() as stack:
+    if jax.process_index() == 0:
+      lock.parent.mkdir(parents=True, exist_ok=True)
+      stack.enter_context(files.locked(lock))
+    meet()
+    yield
 
 
 def _launched():

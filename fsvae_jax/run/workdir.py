@@ -43,11 +43,19 @@ def record(workdir: pathlib.Path) -> dict:
     ValueError: if the file is damaged.
   """
   try:
-    return _tuples(files.read_json(workdir / 'config.json'))
+    return _renamed(_tuples(files.read_json(workdir / 'config.json')))
   except ValueError as error:
     raise ValueError(
       f'{error}; the command that trained writes it anew: give it again, as it was'
     ) from error
+
+
+def _renamed(config):
+  """Version 0.1 called the latent the sampler."""
+  model = config.get('model', {})
+  if 'sampler' in model:
+    model['latent'] = model.pop('sampler')
+  return config
 
 
 def _tuples(value):

@@ -1,18 +1,16 @@
 """What a run leaves to look at: metrics.jsonl, TensorBoard events, pictures."""
 
 import contextlib
-import io
 import json
 import pathlib
 import time
 
 import numpy as np
 from absl import logging
-from PIL import Image
 from tensorboard.compat.proto import event_pb2, summary_pb2
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-from fsvae_jax.run import files
+from fsvae_jax.run import files, pictures
 
 
 class Writer:
@@ -49,8 +47,8 @@ class Writer:
     if self._workdir is None:
       return None
     path = self._workdir / 'pictures' / f'{name}_{step:06d}.png'
-    picture = grid(images, columns)
-    encoded = png(picture)
+    picture = pictures.grid(images, columns)
+    encoded = pictures.png(picture)
     with _warning_of(path):
       path.parent.mkdir(exist_ok=True)
       files.write_bytes(path, encoded)
@@ -96,35 +94,6 @@ def _warning_of(what):
     logging.warning('%s could not be written: %s', what, error)
 
 
-def png(picture: np.ndarray) -> bytes:
-  """A uint8 picture [H, W], [H, W, 1] or [H, W, 3] as the bytes of a PNG file."""
-  encoded = io.BytesIO()
-  Image.fromarray(picture.squeeze(-1) if picture.shape[2:] == (1,) else picture).save(
-    encoded, format='png'
-  )
-  return encoded.getvalue()
-
-
-def save_images(folder: pathlib.Path, columns: int, **arrays: np.ndarray) -> None:
-  """Writes uint8 images [N, H, W, C] by name into `folder`.
-
-  images.npz holds them all, <name>/00000.png and so on each, grid.png the first ones: row by row,
-  those of each name in turn.
-  """
-  folder.mkdir(parents=True, exist_ok=True)
-  with files.replacing(folder / 'images.npz') as partial, partial.open('wb') as file:
-    np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # not allow_pickle
-  for name, images in arrays.items():
-    (folder / name).mkdir(exist_ok=True)
-    for earlier in (folder / name).glob('*.png'):
-      earlier.unlink()
-    for i, image in enumerate(images):
-      (folder / name / f'{i:05d}.png').write_bytes(png(image))
-  shown = min(len(images), 8 * columns) // columns * columns or len(images)
-  rows = [images[i : i + columns] for i in range(0, shown, columns) for images in arrays.values()]
-  files.write_bytes(folder / 'grid.png', png(grid(np.concatenate(rows), min(columns, shown))))
-
-
 def read_metrics(workdir: pathlib.Path) -> list[dict]:
   """The objects of `<workdir>/metrics.jsonl`; [] if there is none.
 
@@ -143,21 +112,3 @@ def read_metrics(workdir: pathlib.Path) -> list[dict]:
   if damaged:
     logging.warning('%s has %d damaged lines, which are left out', path, damaged)
   return rows
-
-
-def grid(
-  images: np.ndarray, columns: int, margin: int = 2, magnify: int | None = None
-) -> np.ndarray:
-  """uint8 images [N, H, W, C] as one picture [height, width(, 3)], row by row on grey.
-
-  Each pixel becomes `magnify` pixels a side; by default, images come out at about 64.
-  """
-  n, h, w, c = images.shape
-  magnify = magnify or max(1, 64 // h)
-  rows = -(-n // columns)
-  cells = np.full((rows * columns, h + margin, w + margin, c), 128, np.uint8)
-  cells[:n, margin:, margin:] = images
-  picture = cells.reshape(rows, columns, h + margin, w + margin, c).swapaxes(1, 2)
-  picture = picture.reshape(rows * (h + margin), columns * (w + margin), c)
-  picture = np.pad(picture, ((0, margin), (0, margin), (0, 0)), constant_values=128)
-  return picture.repeat(magnify, 0).repeat(magnify, 1).squeeze(-1 if c == 1 else ())

@@ -14,6 +14,8 @@ too. Forward mode (jvp, jacfwd, hessian) is a TypeError: use jacrev, or jacrev o
 
 import dataclasses
 import functools
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -42,6 +44,9 @@ class LIF:
     checks.one_of('surrogate', self.surrogate, surrogates.SURROGATES)
 
 
+Constants = Mapping[str, jax.Array] | None
+
+
 def rest(x_BTF: jax.Array) -> jax.Array:
   """Residue [B, ...] of neurons before their first step: zero."""
   return jnp.zeros_like(wide(_over_time(x_BTF)[:, 0]))
@@ -53,6 +58,7 @@ def lif(
   gain_C: jax.Array,
   offset_C: jax.Array,
   residue_BF: jax.Array,
+  constants: Constants = None,
 ) -> tuple[jax.Array, jax.Array]:
   """Spikes of leaky integrate-and-fire neurons with hard reset (arXiv 2110.00375, section 4.1).
 
@@ -60,13 +66,15 @@ def lif(
       o[t] = 1 if u[t] > v_th else 0
       r[t] = tau * u[t] * (1 - o[t])
 
-  The gradient passes through the reset; the derivative of o with respect to u is the surrogate's.
+  The gradient passes through the reset; the derivative of o with respect to u is the surrogate's,
+  and that with respect to v_th its negative.
 
   Args:
     neuron: LIF constants; tau is per step, v_th in units of the membrane potential u.
     x_BTF: [B, T, ..., C] output of the synapses.
     gain_C, offset_C: [C] the drive's affine map.
     residue_BF: [B, ..., C] r before the first step: what an earlier call returned, or `rest(x)`.
+    constants: {'tau' | 'v_th': [] or [C]} to use, and to differentiate, instead of the neuron's.
 
   Returns:
     spikes [B, T, ..., C], 0 or 1 in x's type, and the residue [B, ..., C] after the last step.
@@ -74,15 +82,16 @@ def lif(
   Raises:
     ValueError: for arrays that are not of floats, or whose shapes do not fit; names them.
   """
-  x_BTF, *affine = _checked(neuron, x_BTF, gain_C, offset_C)
+  x_BTF, shared = _checked(neuron, x_BTF, gain_C, offset_C, constants)
   residue_BF = checks.floats('residue_BF', residue_BF, x_BTF.shape[0], *x_BTF.shape[2:])
-  return _lif(neuron, x_BTF, *_as_membranes(x_BTF, *affine, residue_BF))
+  shared, residue_BF = _as_membranes(x_BTF, (shared, residue_BF))
+  return _lif(neuron, x_BTF, shared, residue_BF)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _lif(neuron, x_BTF, gain_C, offset_C, residue_BF):
+def _lif(neuron, x_BTF, shared, residue_BF):
   def step(t, residue, _):
-    _, spike, residue = _step(neuron, wide(at(x_BTF, t)), gain_C, offset_C, residue)
+    _, spike, residue = _step(neuron, wide(at(x_BTF, t)), shared, residue)
     return residue, spike
 
   residue_BF, spikes_BTF = scan(step, x_BTF.shape[1], residue_BF, jnp.zeros_like(x_BTF))
@@ -90,7 +99,12 @@ def _lif(neuron, x_BTF, gain_C, offset_C, residue_BF):
 
 
 def lif_readout(
-  neuron: LIF, x_BTF: jax.Array, gain_C: jax.Array, offset_C: jax.Array, weight_T: jax.Array
+  neuron: LIF,
+  x_BTF: jax.Array,
+  gain_C: jax.Array,
+  offset_C: jax.Array,
+  weight_T: jax.Array,
+  constants: Constants = None,
 ) -> jax.Array:
   """`sum_t weight[t] * o[t]` [B, ..., C] for the spikes o of `lif`, started at rest, never stored.
 
@@ -100,19 +114,20 @@ def lif_readout(
   Raises:
     ValueError: as `lif` does.
   """
-  x_BTF, *affine = _checked(neuron, x_BTF, gain_C, offset_C)
+  x_BTF, shared = _checked(neuron, x_BTF, gain_C, offset_C, constants)
   weight_T = checks.floats('weight_T', weight_T, x_BTF.shape[1])
-  return _readout(neuron, x_BTF, *_as_membranes(x_BTF, *affine, weight_T))
+  shared, weight_T = _as_membranes(x_BTF, (shared, weight_T))
+  return _readout(neuron, x_BTF, shared, weight_T)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _readout(neuron, x_BTF, gain_C, offset_C, weight_T):
+def _readout(neuron, x_BTF, shared, weight_T):
   def step(t, carry, _):
     residue, total = carry
-    _, spike, residue = _step(neuron, wide(at(x_BTF, t)), gain_C, offset_C, residue)
+    _, spike, residue = _step(neuron, wide(at(x_BTF, t)), shared, residue)
     return (residue, total + weight_T[t] * spike), None
 
-  zero = _rest(x_BTF, gain_C)
+  zero = _rest(x_BTF, shared)
   (_, total), _ = scan(step, x_BTF.shape[1], (zero, zero))
   return total
 
@@ -124,68 +139,94 @@ def _over_time(x_BTF):
   return x_BTF
 
 
-def _checked(neuron, x_BTF, gain_C, offset_C):
+class _Shared(NamedTuple):
+  """What all neurons of a channel have: arrays [C], and `constants`, {name: [] or [C]}."""
+
+  gain_C: jax.Array
+  offset_C: jax.Array
+  constants: dict[str, jax.Array]
+
+
+def _checked(neuron, x_BTF, gain_C, offset_C, constants):
   if not isinstance(neuron, LIF):
     raise checks.ArgumentError(f'neuron is {neuron!r}; it must be a neurons.LIF')
   x_BTF = _over_time(x_BTF)
   affine = {'gain_C': gain_C, 'offset_C': offset_C}
-  return x_BTF, *(checks.floats(name, v_C, x_BTF.shape[-1]) for name, v_C in affine.items())
+  channels = x_BTF.shape[-1]
+  affine = {name: checks.floats(name, v_C, channels) for name, v_C in affine.items()}
+  constants = dict(constants or {})
+  for name, value in constants.items():
+    checks.one_of('constant', name, ('tau', 'v_th'))
+    constants[name] = checks.floats(name, value, *(channels,) * (jnp.ndim(value) > 0))
+  return x_BTF, _Shared(**affine, constants=constants)
 
 
-def _as_membranes(x_BTF, *arrays):
-  """`arrays` in the membranes' type."""
-  dtype = jnp.result_type(wide_type(x_BTF), *arrays)
-  return tuple(array.astype(dtype) for array in arrays)
+def _as_membranes(x_BTF, arrays):
+  """`arrays`, a pytree, in the membranes' type."""
+  dtype = jnp.result_type(wide_type(x_BTF), *jax.tree.leaves(arrays))
+  return jax.tree.map(lambda array: array.astype(dtype), arrays)
 
 
-def _rest(x_BTF, gain_C):
-  return rest(x_BTF).astype(gain_C.dtype)
+def _rest(x_BTF, shared):
+  return rest(x_BTF).astype(shared.gain_C.dtype)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _fire(neuron, u):
-  return (u > neuron.v_th).astype(u.dtype)
+def _fire(surrogate, u, v_th):
+  return (u > v_th).astype(u.dtype)
 
 
 @_fire.defjvp
-def _surrogate(neuron, u, du):
-  return _fire(neuron, *u), surrogates.SURROGATES[neuron.surrogate](*u, neuron.v_th) * du[0]
+def _surrogate(surrogate, at_, d):
+  return _fire(surrogate, *at_), surrogates.SURROGATES[surrogate](*at_) * (d[0] - d[1])
 
 
-def _step(neuron, x, gain_C, offset_C, residue):
-  gain, offset = (per_channel(v_C, x) for v_C in (gain_C, offset_C))
+def _constants(neuron, constants, x):
+  """tau and v_th to meet x [..., C]: the neuron's numbers, where there are no arrays."""
+  own = [constants.get(name, getattr(neuron, name)) for name in ('tau', 'v_th')]
+  return [per_channel(value, x) if jnp.ndim(value) else value for value in own]
+
+
+def _step(neuron, x, shared, residue):
+  gain, offset = (per_channel(v_C, x) for v_C in (shared.gain_C, shared.offset_C))
+  tau, v_th = _constants(neuron, shared.constants, x)
   u = residue + gain * x + offset
-  spike = _fire(neuron, u)
-  return u, spike, neuron.tau * u * (1 - spike)
+  spike = _fire(neuron.surrogate, u, v_th)
+  return u, spike, tau * u * (1 - spike)
 
 
-def _backward(neuron, x_BTF, gain_C, offset_C, residue_BF, d_spike, d_residue_BF):
-  """Reverse of the recursion, given `d_spike(t)` = dL/do[t] and dL/dr[T-1]."""
+def _backward(neuron, x_BTF, shared, residue_BF, d_spike, d_residue_BF):
+  """Reverse of the recursion, given `d_spike(t)` = dL/do[t] and dL/dr[T-1]: dL/d(x, shared, r)."""
   steps = x_BTF.shape[1]
   derivative = surrogates.SURROGATES[neuron.surrogate]
 
   def remember(t, residue, _):
-    u, _, residue = _step(neuron, wide(at(x_BTF, t)), gain_C, offset_C, residue)
+    u, _, residue = _step(neuron, wide(at(x_BTF, t)), shared, residue)
     return residue, u
 
   _, u_BTF = scan(remember, steps, residue_BF, jnp.zeros_like(x_BTF, residue_BF.dtype))
 
-  gain = per_channel(gain_C, x_BTF[:, 0])
+  gain = per_channel(shared.gain_C, x_BTF[:, 0])
+  tau, v_th = _constants(neuron, shared.constants, x_BTF[:, 0])
 
   def step(t, carry, u):  # dL/dx takes the place of the membranes
-    d_residue, d_gain, d_offset = carry
-    spike = _fire(neuron, u)
-    d_o = d_spike(t) - d_residue * neuron.tau * u
-    d_u = d_o * derivative(u, neuron.v_th) + d_residue * neuron.tau * (1 - spike)
-    return (d_u, d_gain + d_u * wide(at(x_BTF, t)), d_offset + d_u), gain * d_u
+    d_residue, total = carry
+    spike = _fire(neuron.surrogate, u, v_th)
+    d_o = d_spike(t) - d_residue * tau * u
+    d_fired = d_o * derivative(u, v_th)
+    d_u = d_fired + d_residue * tau * (1 - spike)
+    new = {'gain': d_u * wide(at(x_BTF, t)), 'offset': d_u}
+    new |= {'tau': d_residue * u * (1 - spike), 'v_th': -d_fired}
+    return (d_u, {name: total[name] + new[name] for name in total}), gain * d_u
 
-  zero = jnp.zeros_like(residue_BF)
-  (d_residue_BF, d_gain, d_offset), dx_BTF = scan(
-    step, steps, (d_residue_BF, zero, zero), u_BTF, reverse=True
-  )
+  total = {name: jnp.zeros_like(residue_BF) for name in ('gain', 'offset', *shared.constants)}
+  (d_residue_BF, total), dx_BTF = scan(step, steps, (d_residue_BF, total), u_BTF, reverse=True)
   axes = tuple(range(residue_BF.ndim - 1))
-  dx_BTF = dx_BTF.astype(x_BTF.dtype)
-  return dx_BTF, jnp.sum(d_gain, axes), jnp.sum(d_offset, axes), d_residue_BF
+  d_constants = {
+    name: jnp.sum(total[name], axes if own.ndim else None) for name, own in shared.constants.items()
+  }
+  d_shared = _Shared(jnp.sum(total['gain'], axes), jnp.sum(total['offset'], axes), d_constants)
+  return dx_BTF.astype(x_BTF.dtype), d_shared, d_residue_BF
 
 
 def _lif_forward(neuron, *inputs):
@@ -202,20 +243,19 @@ def _readout_forward(neuron, *inputs):
 
 
 def _readout_backward(neuron, inputs, d_total):
-  x_BTF, gain_C, offset_C, weight_T = inputs
-  at_rest = _rest(x_BTF, gain_C)
-  d_x, d_gain, d_offset, _ = _backward(
-    neuron, x_BTF, gain_C, offset_C, at_rest, lambda t: weight_T[t] * d_total, at_rest
-  )
+  x_BTF, shared, weight_T = inputs
+  at_rest = _rest(x_BTF, shared)
+  d_spike = lambda t: weight_T[t] * d_total
+  d_x, d_shared, _ = _backward(neuron, x_BTF, shared, at_rest, d_spike, at_rest)
 
   def step(t, residue, _):
-    _, spike, residue = _step(neuron, wide(at(x_BTF, t)), gain_C, offset_C, residue)
+    _, spike, residue = _step(neuron, wide(at(x_BTF, t)), shared, residue)
     return residue, jnp.sum(d_total * spike, tuple(range(1, spike.ndim)))
 
   # A loop of its own, so that all of it goes where the weights are constants.
-  own_BT = jnp.zeros_like(x_BTF[(..., *(0,) * (x_BTF.ndim - 2))], gain_C.dtype)
+  own_BT = jnp.zeros_like(x_BTF[(..., *(0,) * (x_BTF.ndim - 2))], at_rest.dtype)
   _, own_BT = scan(step, x_BTF.shape[1], at_rest, own_BT)
-  return d_x, d_gain, d_offset, jnp.sum(own_BT, 0)
+  return d_x, d_shared, jnp.sum(own_BT, 0)
 
 
 _lif.defvjp(_lif_forward, _lif_backward)

@@ -36,7 +36,7 @@ def sampled(x, gain, offset, residue, picks):
     spikes, residues = neurons.lif(neurons.LIF(), drive, gain, offset, residues)
     return jnp.stack([spikes[:, 0], 1 - spikes[:, 0]], -1), residues
 
-  return bernoulli.bernoulli(step, picks, x)
+  return bernoulli.sample(step, picks, x)
 
 
 @pytest.mark.parametrize('function', [lif, readout, sampled])
@@ -53,7 +53,7 @@ def test_platform_variants_agree_in_values_and_gradients(function, monkeypatch):
 
   inputs = x_BTC, gain_C, offset_C, residue_BC
   want = jax.jit(values_and_gradients)(*inputs)
-  monkeypatch.setattr(recurrence, '_loop', recurrence._unrolled)
+  monkeypatch.setattr(recurrence, '_in_place', recurrence._unrolled)
   got = jax.jit(lambda *inputs: values_and_gradients(*inputs))(*inputs)
   chex.assert_trees_all_close(got, want, rtol=1e-6, atol=1e-6)
   assert any(np.any(x) for x in jax.tree.leaves(want[1]))

@@ -140,7 +140,7 @@ def test_a_part_of_a_word_is_no_name_of_a_split(config, tmp_path, name):
 def test_arrays_are_split_by_words_of_their_names(config, names):
   train, test = names
   config.path += '.npz'
-  arrays = {train: making.grey(1, 2), test: making.grey(3), 'y_train': np.zeros(2)}
+  arrays = {train: making.grey(1, 2), test: making.grey(3), 'y_train': np.zeros(2, int)}
   np.savez(config.path, **arrays)
   assert load(config) == {'train': [1, 2], 'test': [3]}
   np.savez(config.path, **{train: making.grey(*range(10)), 'images': making.grey(50)})

@@ -12,6 +12,8 @@ from fsvae_jax.metrics import inception
 RNG = np.random.default_rng(0)
 TEST = RNG.integers(0, 256, (24, 32, 32, 1), dtype=np.uint8)
 
+IMAGES = {'test': data.Images('test', TEST.shape, lambda rows: TEST[rows], streamed=False)}
+
 
 @pytest.fixture
 def trained(tmp_path):
@@ -22,7 +24,6 @@ def trained(tmp_path):
   return types.SimpleNamespace(
     config=config,
     model=types.SimpleNamespace(sample=True),
-    test_images=data.Images('test', TEST.shape, lambda rows: TEST[rows], streamed=False),
     generate=lambda count, seed: (TEST[:count] / 127.5 - 1).astype(np.float32) * (1 - 0.2 * seed),
   )
 
@@ -43,7 +44,7 @@ def test_weights_are_downloaded_once(tmp_path):
 
 def test_without_the_libraries_it_says_what_to_install(trained, monkeypatch):
   monkeypatch.setitem(__import__('sys').modules, 'cleanfid', None)
-  result = inception.evaluate(trained)
+  result = inception.evaluate(trained, IMAGES)
   assert not result.figures and 'fsvae_jax[inception]' in result.missing
 
 
@@ -86,7 +87,7 @@ def stand_in_weights(folder):
 def test_all_three_scores_come_out_of_the_libraries(trained, tmp_path):
   stand_in_weights(tmp_path / 'weights')
   trained.config.eval.inception = str(tmp_path / 'weights')
-  result = inception.evaluate(trained)
+  result = inception.evaluate(trained, IMAGES)
   assert not result.missing and set(result.figures) == {'fid', 'kid', 'inception_score'}
   fid = result.figures['fid']
   assert fid.values[0] == pytest.approx(0, abs=1e-2) and fid.values[1] > 1

@@ -1,40 +1,38 @@
-"""Counts of operations against brute force, and against the published table."""
-
-import itertools
+"""What layers record of their operations, against brute force; tables made of it."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from fsvae_jax import models
 from fsvae_jax.compute import conv, layout
-from fsvae_jax.metrics import operations
-from fsvae_jax.models import fsvae
+from fsvae_jax.metrics import operations, spikes
+from fsvae_jax.models import ann, fsvae
+from fsvae_jax.models.networks import Operations
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
 
-SMALL = {'image_size': 8, 'channels': 1, 'features': (3, 4), 'latent_dim': 5, 'draws': 2}
-MNIST = {
-  'image_size': 32,
-  'channels': 1,
-  'features': (32, 64, 128, 256),
-  'latent_dim': 128,
-  'draws': 20,
-}
+SIZES = {'image_size': 8, 'channels': 1, 'features': (3, 4), 'latent_dim': 5}
+TIMESTEPS, DRAWS = 4, 2
 PJ = (0.9, 4.6)
 
 
 @pytest.fixture(scope='module')
-def spikes():
-  """Spikes [T, ...] of one image through a small model, with random statistics."""
-  model = fsvae.make(timesteps=4, **SMALL)
+def recorded():
+  """{way: (spikes [1, T, ...], operations)} of one image in a small model, by layer."""
+  model = fsvae.make(timesteps=TIMESTEPS, draws=DRAWS, **SIZES)
   variables = model.init(jax.random.key(0))
   # Thresholds near the membranes, so that all layers fire, and differently everywhere.
   variables['params'] = jax.tree.map(lambda x: x * 2, variables['params'])
   image = jax.random.uniform(jax.random.key(1), (1, 8, 8, 1), minval=-1)
-  z_BTD = jax.random.bernoulli(jax.random.key(2), 0.4, (1, 4, 5)).astype('float32')
-  records = jax.jit(lambda v: model.record('spikes', v, z_BTD, image))(variables)
-  return {name: np.asarray(x[0]) for name, x in records.items()}
+  z_BTD = jax.random.bernoulli(jax.random.key(2), 0.4, (1, TIMESTEPS, 5)).astype('float32')
+
+  def run(v):
+    of = lambda *on: (model.record('spikes', v, z_BTD, *on), model.operations(v, z_BTD, *on))
+    return {'reconstruct': of(image), 'generate': of()}
+
+  return jax.device_get(jax.jit(run)(variables))
 
 
 CONVOLUTIONS = {
@@ -47,97 +45,130 @@ CONVOLUTIONS = {
 def reached(kind, size):
   """[size, size]: how many outputs one spike reaches, by the convolution itself, spike by spike."""
   spikes_NHWC = jnp.eye(size * size).reshape(size * size, size, size, 1)
-  return jnp.sum(CONVOLUTIONS[kind](spikes_NHWC, jnp.ones((3, 3, 1, 1))), (1, 2, 3)).reshape(
-    size, size
-  )
+  once = CONVOLUTIONS[kind](spikes_NHWC, jnp.ones((3, 3, 1, 1)))
+  return np.asarray(jnp.sum(once, (1, 2, 3)).reshape(size, size))
 
 
-@pytest.mark.parametrize('kind', CONVOLUTIONS)
-def test_targets_are_what_the_convolution_reaches(kind):
-  layer = operations.Synapses('any', kind, ('any',), (6, 6, 2), features=3)
-  np.testing.assert_array_equal(operations.targets(layer)[..., 0], 3 * reached(kind, 6))
+# layer: (kind, what feeds it, the shape of those neurons, its channels), written down by hand
+ENCODER = {
+  'encoder/conv_0': ('conv', 'pixels', (8, 8, 1), 3),
+  'encoder/conv_1': ('conv', 'encoder/conv_0', (4, 4, 3), 4),
+  'encoder/dense': ('dense', 'encoder/conv_1', (16,), 5),
+}
+MLP = {'dense_0': 10, 'dense_1': 20, 'dense_2': 10}
+DECODER = {
+  'decoder/dense': ('dense', 'latent/z', (5,), 16),
+  'decoder/conv_0': ('transposed', 'decoder/dense', (2, 2, 4), 3),
+  'decoder/conv_1': ('transposed', 'decoder/conv_0', (4, 4, 3), 3),
+  'decoder/pixels': ('stride1', 'decoder/conv_1', (8, 8, 3), 1),
+}
 
 
-def brute_force(layer, inputs):
-  """Additions that the spikes [T, ...] of a layer's inputs cause, one by one."""
-  if layer.kind == 'dense':
-    return sum(layer.features for spike in inputs.ravel() if spike)
-  outputs_HW = np.asarray(reached(layer.kind, layer.inputs[0]))
-  return sum(
-    inputs[t, h, w, c] * outputs_HW[h, w] * layer.features
-    for t, h, w, c in itertools.product(*map(range, inputs.shape))
-  )
+def brute_force(kind, inputs, channels):
+  """Additions that the spikes [T, ...] of a layer's inputs cause."""
+  if kind == 'dense':
+    return channels * inputs.sum()
+  outputs_HW = reached(kind, inputs.shape[1])
+  return channels * (inputs * outputs_HW[None, :, :, None]).sum()
 
 
-def test_accumulates_are_those_of_every_single_spike(spikes):
-  rates = {name: x.mean(0) for name, x in spikes.items()}
-  counted = 0
-  for layer in operations.layers(**SMALL):
-    got = operations.count(layer, rates, timesteps=4)
-    if not layer.sources:
-      image = np.ones((1, *layer.inputs))  # pixels: all count, once
-      assert (got.accumulates, got.multiply_accumulates) == (0, brute_force(layer, image))
-      continue
-    inputs = np.concatenate([spikes[s].reshape(4, -1) for s in layer.sources], axis=1)
-    want = brute_force(layer, inputs.reshape(4, *layer.inputs))
-    assert got.accumulates == pytest.approx(want, rel=1e-5), layer.name
-    assert got.multiply_accumulates == 0
-    counted += want > 0
-  assert counted >= 10  # most layers did get spikes
+def history(z_TD):
+  return np.concatenate([np.zeros_like(z_TD[:1]), z_TD[:-1]])
 
 
-def test_every_layer_of_the_model_is_listed_with_its_shape(spikes):
-  layers = operations.layers(**SMALL)
-  assert {layer.name for layer in layers} - {'decoder/pixels'} == {
-    name for name in spikes if not name.startswith('latent/')
+@pytest.mark.parametrize('path', ['reconstruct', 'generate'])
+def test_accumulates_are_those_of_every_single_spike(recorded, path):
+  fired, counted = recorded[path]
+  fired = {name: x[0] for name, x in fired.items()}
+  network = {'reconstruct': 'posterior', 'generate': 'prior'}[path]
+  given = history(fired['latent/z'])
+  if path == 'reconstruct':
+    given = np.concatenate([fired['encoder/dense'], given], 1)
+  layers = (ENCODER if path == 'reconstruct' else {}) | DECODER
+  wanted = {
+    name: brute_force(kind, fired[source].reshape(TIMESTEPS, *shape), channels)
+    for name, (kind, source, shape, channels) in layers.items()
+    if source != 'pixels'
   }
-  for layer in layers:
-    if layer.name != 'decoder/pixels':
-      assert spikes[layer.name].shape[1:] == layer.outputs
+  for layer, channels in MLP.items():
+    wanted[f'{network}/{layer}'] = brute_force('dense', given, channels)
+    given = fired[f'{network}/{layer}']
+  got = {name: operations.count(layer) for name, layer in counted.items()}
+  if path == 'reconstruct':
+    image = got.pop('encoder/conv_0')  # pixels: all count, once
+    assert image['multiply_accumulates'] == brute_force('conv', np.ones((1, 8, 8, 1)), 3)
+    assert image['accumulates'] == image['most_accumulates'] == 0
+  assert set(got) == set(wanted)
+  for name, want in wanted.items():
+    assert got[name]['accumulates'] == pytest.approx(want, rel=1e-5), name
+    assert got[name]['multiply_accumulates'] == 0
+  assert sum(want > 0 for want in wanted.values()) >= 7  # most layers did get spikes
 
 
-def uniform(layers, rate):
-  rates = {layer.name: np.full(layer.outputs, rate) for layer in layers}
-  del rates['decoder/pixels']
-  return rates | {name: np.full(128, rate) for name in ('latent/z', 'latent/history')}
+def test_the_most_possible_is_every_neuron_at_every_step(recorded):
+  for name, (kind, source, shape, channels) in (ENCODER | DECODER).items():
+    if source != 'pixels':
+      most = brute_force(kind, np.ones((TIMESTEPS, *shape)), channels)
+      assert operations.count(recorded['reconstruct'][1][name])['most_accumulates'] == most, name
 
 
-def test_known_energies_of_the_mnist_model_at_30_percent():
-  layers = operations.layers(**MNIST)
-  rows = operations.path_table(layers, 'reconstruct', uniform(layers, 0.3), 16, PJ, rule='nominal')
-  total = operations.totals(rows)
-  assert total['ann_energy_uj'] == pytest.approx(46.9, abs=0.05)
-  assert total['energy_uj'] == pytest.approx(50.0, abs=0.2)
+def test_layers_come_in_the_order_of_computation(recorded):
+  order = list(recorded['reconstruct'][1])
+  networks = ['encoder'] * 3 + ['posterior'] * 3 + ['decoder'] * 4
+  assert [name.split('/')[0] for name in order] == networks
+  assert order[-1] == 'decoder/pixels'
+
+
+def test_the_ann_of_the_same_shape_multiplies_for_each_synapse():
+  layers = spikes.layers_of(ann.make_vae(**SIZES), 'reconstruct')
+  for name, (kind, _, shape, channels) in (ENCODER | DECODER).items():
+    heads = 2 if name == 'encoder/dense' else 1  # mean and variance
+    want = heads * brute_force(kind, np.ones((1, *shape)), channels)
+    assert operations.count(layers[name])['multiply_accumulates'] == want, name
+  assert set(layers) == set(ENCODER | DECODER)
+
+
+@pytest.fixture(scope='module')
+def mnist_at():
+  """Totals of the MNIST model's reconstruction, if every neuron fired at that rate."""
+  sizes = {'image_size': 32, 'channels': 1, 'features': (32, 64, 128, 256), 'latent_dim': 128}
+  model = fsvae.make(**sizes)
+  image = jnp.zeros((1, 32, 32, 1))
+
+  def run(key):
+    variables = model.init(key)
+    return model.operations(variables, jnp.zeros((1, 16, 128)), image)
+
+  layers = jax.device_get(jax.jit(run)(jax.random.key(0)))
+  twin = spikes.layers_of(models.ann_of(sizes), 'reconstruct')
+
+  def totals(rate):
+    fired = {
+      name: layer if layer.rates is None else layer._replace(rates=np.full_like(layer.rates, rate))
+      for name, layer in layers.items()
+    }
+    rates = {name: np.full((1,), rate) for name in layers}
+    return operations.totals(operations.table(fired, rates, twin, 16, PJ))
+
+  return totals
+
+
+def test_known_energies_of_the_mnist_model_at_30_percent(mnist_at):
+  total = mnist_at(0.3)
+  assert total['ann_energy_uj'] == pytest.approx(40.5, abs=0.05)
   assert total['sop_rate'] == pytest.approx(0.3)
-  assert operations.break_even(total, PJ) == pytest.approx(0.28, abs=0.005)
-  events = operations.path_table(layers, 'reconstruct', uniform(layers, 0.3), 16, PJ)
-  assert operations.totals(events)['ann_energy_uj'] == pytest.approx(40.5, abs=0.05)
 
 
-def test_break_even_is_where_the_energies_meet():
-  layers = operations.layers(**MNIST)
-  table = lambda rate: operations.totals(
-    operations.path_table(layers, 'reconstruct', uniform(layers, rate), 16, PJ)
-  )
-  total = table(operations.break_even(table(0.2), PJ))
+def test_break_even_is_where_the_energies_meet(mnist_at):
+  total = mnist_at(operations.break_even(mnist_at(0.2), PJ))
   assert total['energy_uj'] == pytest.approx(total['ann_energy_uj'])
 
 
-@pytest.mark.parametrize('column, published', [(0, 5.0e10), (1, 5.6e8)])
-def test_the_published_table_by_its_own_rules(column, published):
-  """Each column alone tells the rate, were it the same everywhere: both say about 30 %."""
-  layers = operations.layers(**MNIST)
-  at = lambda rate: operations.reference_table(layers, uniform(layers, rate), 16)[column]
-  implied = (published - at(0)) / (at(1) - at(0))
-  assert implied == pytest.approx(0.3, abs=0.01)
-  assert at(0.3) == pytest.approx(published, rel=0.03)
-
-
 def test_dead_channels_and_rates():
-  layers = operations.layers(**SMALL)
-  rates = {layer.name: np.full(layer.outputs, 0.5) for layer in layers[:-1]}
-  rates |= {name: np.full(5, 0.5) for name in ('latent/z', 'latent/history')}
-  rates['encoder/conv_0'][..., 1] = 0
-  first = operations.path_table(layers, 'reconstruct', rates, 4, PJ)[0]
-  assert (first['dead_channels'], first['channels']) == (1, 3)
-  assert first['firing_rate'] == pytest.approx(1 / 3)
+  rates = np.full((4, 4, 3), 0.5)
+  rates[..., 1] = 0
+  layers = {'encoder/conv_0': Operations(np.ones((8, 8, 1)), np.int32(1), None)}
+  (row,) = operations.table(layers, {'encoder/conv_0': rates}, {}, 4, PJ)
+  assert (row['dead_channels'], row['channels']) == (1, 3)
+  assert row['firing_rate'] == pytest.approx(1 / 3)
+  assert row['neuron_updates'] == 4 * 48 and row['multiply_accumulates'] == 64

@@ -35,7 +35,7 @@ def test_kl_of_a_standard_normal_is_zero_and_of_another_its_closed_form():
 
 def test_samples_of_the_latent_have_its_mean_and_deviation():
   moments = jnp.concatenate([jnp.full((4000, 2), 2.0), jnp.full((4000, 2), jnp.log(0.25))], axis=1)
-  z_BD = ann.reparameterize(moments, jax.random.key(0))
+  z_BD = ann.reparameterize(moments, ann.normal(jax.random.key(0), 4000, 2))
   np.testing.assert_allclose([z_BD.mean(), z_BD.std()], [2, 0.5], rtol=0.03)
 
 
@@ -46,9 +46,8 @@ def test_training_lowers_the_loss_and_moves_the_statistics(make):
 
   @jax.jit
   def step(variables):
-    loss = lambda params: model.loss(
-      {**variables, 'params': params}, IMAGE, jax.random.key(2), train=True
-    )
+    batch, draws = {'image': IMAGE}, model.draw(jax.random.key(2), len(IMAGE))
+    loss = lambda params: model.loss({**variables, 'params': params}, batch, draws)
     (value, (stats, _)), grads = jax.value_and_grad(loss, has_aux=True)(variables['params'])
     params = jax.tree.map(lambda p, g: p - 0.1 * g, variables['params'], grads)
     return value, {'params': params, 'batch_stats': stats}

@@ -12,7 +12,7 @@ from flax import traverse_util
 
 from fsvae_jax.compute import chunks
 from fsvae_jax.exchange import reference
-from fsvae_jax.models import fsvae, networks
+from fsvae_jax.models import fsvae, networks, passes
 from tests import golden
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
@@ -35,7 +35,7 @@ def variables():
 
 @pytest.fixture(scope='module')
 def evaluated(variables):
-  return jax.jit(lambda v: fsvae.forward(NETS, v, IMAGE, picks('eval')))(variables)
+  return jax.jit(lambda v: fsvae.forward(NETS, v, IMAGE, {'picks': picks('eval')}))(variables)
 
 
 def train_pass(variables, dtype=jnp.float32, nets=NETS, rows=slice(None)):
@@ -45,15 +45,9 @@ def train_pass(variables, dtype=jnp.float32, nets=NETS, rows=slice(None)):
   history = jnp.asarray(golden.time_first(GOLDEN['train/z_prev']), dtype)[rows]
 
   def loss(params):
-    out = fsvae.forward(
-      nets,
-      {**variables, 'params': params},
-      image,
-      picks('train')[rows],
-      train=True,
-      history_BTD=history,
-    )
-    total, (_, metrics) = fsvae.objective(CONFIG, out, image)
+    draws = {'picks': picks('train')[rows], 'history': history}
+    out = fsvae.forward(nets, {**variables, 'params': params}, image, draws, train=True)
+    total, (_, metrics) = fsvae.objective(nets, out, image)
     return total, (out, metrics)
 
   return jax.jit(jax.value_and_grad(loss, has_aux=True))(variables['params'])
@@ -65,13 +59,13 @@ def trained(variables):
 
 
 def test_evaluation_gives_the_recorded_spikes_images_and_losses(variables, evaluated):
-  for name, ours in (('q', evaluated.q_BTDK), ('p', evaluated.p_BTDK), ('z', evaluated.z_BTD)):
+  for name, ours in {**evaluated.terms, 'z': evaluated.z_BTD}.items():
     np.testing.assert_array_equal(ours, golden.time_first(GOLDEN[f'eval/{name}']), name)
   recorded = golden.image(GOLDEN['eval/recon'])
   np.testing.assert_allclose(evaluated.reconstruction_BHWC, recorded, atol=1e-5)
   for distance, loss in (('mmd', 'loss_mmd'), ('kld', 'loss_kld')):
-    config = fsvae.FSVAEConfig(**{**vars(CONFIG), 'distance': distance})
-    total, (_, metrics) = fsvae.objective(config, evaluated, IMAGE)
+    nets = fsvae.build(dataclasses.replace(CONFIG, distance=distance))
+    total, (_, metrics) = fsvae.objective(nets, evaluated, IMAGE)
     np.testing.assert_allclose(metrics['reconstruction'], GOLDEN['eval/recon_loss'], rtol=1e-5)
     np.testing.assert_allclose(metrics['distance'], GOLDEN[f'eval/{distance}'], rtol=1e-5)
     np.testing.assert_allclose(total, GOLDEN[f'eval/{loss}'], rtol=1e-5)
@@ -79,14 +73,14 @@ def test_evaluation_gives_the_recorded_spikes_images_and_losses(variables, evalu
 
 def test_encoder_gives_the_recorded_spikes(variables):
   def run(variables):
-    x_BTD, recorded = NETS.encoder.apply(
+    x_BTD, recorded = NETS.modules['encoder'].apply(
       {part: tree['encoder'] for part, tree in variables.items()},
       IMAGE,
       capture_intermediates=lambda module, _: module.name == 'conv_3',
       mutable=['intermediates'],
     )
     drive = recorded['intermediates']['conv_3']['__call__'][0]
-    return x_BTD, networks.fire(NETS.encoder.neuron, drive)[0]
+    return x_BTD, networks.fire(NETS.modules['encoder'].neuron, drive)[0]
 
   x_BTD, spikes = jax.jit(run)(variables)
   np.testing.assert_array_equal(x_BTD, golden.time_first(GOLDEN['eval/latent_spikes']))
@@ -94,17 +88,18 @@ def test_encoder_gives_the_recorded_spikes(variables):
 
 
 def test_generation_from_recorded_picks(variables):
-  z_BTD = fsvae.sample_prior(NETS, variables, picks('sample'))
+  run = passes.Pass(NETS.modules, variables)
+  z_BTD = NETS.latent.sample(run, {'picks': picks('sample')})
   np.testing.assert_array_equal(z_BTD, golden.time_first(GOLDEN['sample/z']))
-  image, _ = fsvae.apply(NETS, 'decoder', variables, z_BTD)
-  np.testing.assert_allclose(image, golden.image(GOLDEN['sample/x']), atol=1e-5)
+  image_BHWC = fsvae.decode(NETS, variables, z_BTD)
+  np.testing.assert_allclose(image_BHWC, golden.image(GOLDEN['sample/x']), atol=1e-5)
 
 
 def test_training_pass_gives_the_recorded_loss_and_statistics(trained):
   (loss, (out, metrics)), _ = trained
   np.testing.assert_allclose(loss, GOLDEN['train/loss'], rtol=1e-5)
   np.testing.assert_allclose(metrics['distance'], GOLDEN['train/mmd'], rtol=1e-5)
-  np.testing.assert_array_equal(out.q_BTDK, golden.time_first(GOLDEN['train/q']))
+  np.testing.assert_array_equal(out.terms['q'], golden.time_first(GOLDEN['train/q']))
   recorded = golden.group(GOLDEN, 'train_stats')
   moved = traverse_util.flatten_dict({'batch_stats': out.batch_stats})
   assert len(recorded) == 2 * 13  # of every layer with tdBN but the posterior's three
@@ -161,7 +156,7 @@ def test_gradients_are_within_float32_rounding_of_those_in_float64(variables):
     with jax.enable_x64(True):
       (_, (exact_out, _)), exact = train_pass(variables, jnp.float64, rows=rows)
     differing = np.abs(out.reconstruction_BHWC - np.asarray(exact_out.reconstruction_BHWC)).max()
-    if differing < 1e-5 and (out.q_BTDK == np.asarray(exact_out.q_BTDK)).all():
+    if differing < 1e-5 and (out.terms['q'] == np.asarray(exact_out.terms['q'])).all():
       break
   else:
     pytest.fail('a spike differs in every batch')
@@ -174,7 +169,8 @@ def test_gradients_are_within_float32_rounding_of_those_in_float64(variables):
 
 def one_image_at_a_time(patch):
   patch.setattr(chunks, 'CACHE_BYTES', 1)
-  patch.setattr(fsvae, 'IMAGES_AT_A_TIME', 1)
+  for network in (networks.Encoder, networks.Decoder):
+    patch.setattr(network, 'at_a_time', 1)
 
 
 def as_accelerators_do(patch):
@@ -186,9 +182,9 @@ def test_another_way_of_computing_gives_the_same(way, variables, trained, evalua
   way(monkeypatch)
   (loss, (out, _)), grads = train_pass(variables)
   np.testing.assert_allclose(loss, trained[0][0], rtol=1e-6)
-  np.testing.assert_array_equal(out.q_BTDK, trained[0][1][0].q_BTDK)
+  np.testing.assert_array_equal(out.terms['q'], trained[0][1][0].terms['q'])
   assert max(gradient_errors(grads).values()) < 1.4e-4
-  again = jax.jit(lambda v: fsvae.forward(NETS, v, IMAGE, picks('eval')))(variables)
+  again = jax.jit(lambda v: fsvae.forward(NETS, v, IMAGE, {'picks': picks('eval')}))(variables)
   chex.assert_trees_all_close(again, evaluated, rtol=0, atol=1e-5)  # no spike differs
 
 
@@ -197,8 +193,8 @@ def test_bfloat16_is_close_and_leaves_float32_parameters(variables, trained):
   (loss, (out, metrics)), grads = train_pass(variables, nets=nets)
   (want, (exact, _)), _ = trained
   np.testing.assert_allclose(loss, want, rtol=0.02)  # single spikes near the threshold do differ
-  np.testing.assert_allclose(metrics['rate/q'], jnp.mean(exact.q_BTDK), rtol=0.05)
-  assert out.q_BTDK.dtype == jnp.bfloat16 and metrics['distance'].dtype == jnp.float32
+  np.testing.assert_allclose(metrics['rate/q'], jnp.mean(exact.terms['q']), rtol=0.05)
+  assert out.terms['q'].dtype == jnp.bfloat16 and metrics['distance'].dtype == jnp.float32
   assert {x.dtype for x in jax.tree.leaves((grads, out.batch_stats))} == {jnp.dtype('float32')}
 
 

@@ -12,7 +12,7 @@ from jax.sharding import PartitionSpec as P
 
 from fsvae_jax import models
 from fsvae_jax.compute import checks
-from fsvae_jax.models import ann, fsvae, losses
+from fsvae_jax.models import ann, fsvae, losses, passes
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
 
@@ -27,6 +27,7 @@ KEY = jax.random.key(2)
 IMAGE = np.random.default_rng(0).uniform(-1, 1, (8, 4, 4, 1)).astype(np.float32)
 Z = np.asarray(MODELS['fsvae'].sample(VARIABLES['fsvae'], KEY, 8))
 every_model = pytest.mark.parametrize('name', MODELS)
+BATCH = lambda name: ({'image': IMAGE}, MODELS[name].draw(KEY, 8))
 
 
 def everything(name, records=True):
@@ -34,7 +35,8 @@ def everything(name, records=True):
   model = MODELS[name]
 
   def run(variables, image, key):
-    loss = lambda params: model.loss({**variables, 'params': params}, image, key, 0.5)
+    batch, draws = {'image': image}, model.draw(key, len(image))
+    loss = lambda params: model.loss({**variables, 'params': params}, batch, draws, 0.5)
     value, grads = jax.value_and_grad(loss, has_aux=True)(variables['params'])
     done = {'loss': value, 'grads': grads, 'encode': model.encode(variables, image, key)}
     done['decode'] = model.decode(variables, done['encode'])
@@ -43,6 +45,9 @@ def everything(name, records=True):
     if model.record and records:
       done['spikes'] = model.record('spikes', variables, done['encode'], image)
       done['rates'] = model.record('rates', variables, done['encode'], image)
+    if records:
+      reach = model.operations(variables, done['encode'], image).items()
+      done['reach'] = {layer: counted.reach for layer, counted in reach}
     return done
 
   return jax.jit(run)
@@ -173,7 +178,7 @@ def test_a_model_runs_inside_a_callers_shard_map(checked):
 def test_vmap_over_models_is_a_loop_over_them(name):
   model = MODELS[name]
   both = jax.tree.map(lambda x: np.stack([x, 0.9 * x]), jax.device_get(VARIABLES[name]))
-  loss = lambda variables: model.loss(variables, IMAGE, KEY)[0]
+  loss = lambda variables: model.loss(variables, *BATCH(name))[0]
   one_by_one = [jax.jit(loss)(jax.tree.map(lambda x, i=i: x[i], both)) for i in (0, 1)]
   np.testing.assert_allclose(jax.jit(jax.vmap(loss))(both), one_by_one, rtol=1e-5)
 
@@ -191,16 +196,16 @@ def test_nothing_asked_for_is_an_empty_result(name):
 
 
 WRONG_IMAGES = {
-  r'image_BHWC is uint8\[8, 4, 4, 1\].*of bytes are x / 127.5 - 1': IMAGE.astype(np.uint8),
-  'image_BHWC is int64|image_BHWC is int32': IMAGE.astype(int).tolist(),
-  'image_BHWC is bool': IMAGE > 0,
-  'image_BHWC is complex': IMAGE.astype(complex),
+  r'image is uint8\[8, 4, 4, 1\].*of bytes are x / 127.5 - 1': IMAGE.astype(np.uint8),
+  'image is int64|image is int32': IMAGE.astype(int).tolist(),
+  'image is bool': IMAGE > 0,
+  'image is complex': IMAGE.astype(complex),
   r'shape \(4, 4, 1\); it must be \(B, 4, 4, 1\)': IMAGE[0],
   r'shape \(8, 2, 4, 1\)': IMAGE[:, :2],
   r'shape \(8, 4, 4, 3\)': np.repeat(IMAGE, 3, -1),
-  'image_BHWC is a str': 'images',
-  'image_BHWC is a NoneType': None,
-  'image_BHWC is a list': [IMAGE, IMAGE[0]],
+  'image is a str': 'images',
+  'image is a NoneType': None,
+  'image is a list': [IMAGE, IMAGE[0]],
 }
 
 
@@ -208,14 +213,21 @@ WRONG_IMAGES = {
 @pytest.mark.parametrize('function', ['loss', 'encode', 'reconstruct'])
 @pytest.mark.parametrize('message', WRONG_IMAGES)
 def test_wrong_images_are_refused_by_name(name, function, message):
+  image, draws = WRONG_IMAGES[message], MODELS[name].draw(KEY, 8)
   with pytest.raises(ValueError, match=message):
-    getattr(MODELS[name], function)(VARIABLES[name], WRONG_IMAGES[message], KEY)
+    if function == 'loss':
+      MODELS[name].loss(VARIABLES[name], {'image': image}, draws)
+    else:
+      getattr(MODELS[name], function)(VARIABLES[name], image, KEY)
 
 
 spiking, conventional, blind = MODELS.values()
 v, w, u = VARIABLES.values()
 other = fsvae.make(**{**SIZES, 'latent_dim': 3}, timesteps=6).init(KEY)
 rest_of = lambda part: {**v, part: {k: x for k, x in v[part].items() if k != 'encoder'}}
+DRAWS = spiking.draw(KEY, 8)
+NONE, SOME = {'image': IMAGE[:0]}, {'image': IMAGE}
+RUN = passes.Pass({}, v)
 NETS = fsvae.build(fsvae.FSVAEConfig(**SIZES, timesteps=6, draws=3))
 PICKS = np.zeros((8, 6, 5), np.int32)
 # what the message must say: the call
@@ -227,9 +239,11 @@ WRONG = [
   ('count is -3', lambda: conventional.generate(w, KEY, -3)),
   ('count .* under jit it must be static', lambda: jax.jit(spiking.generate)(v, KEY, 3)),
   ('no prior', lambda: blind.generate(u, KEY, 3)),
-  ('image_BHWC has no images', lambda: spiking.loss(v, IMAGE[:0], KEY)),
-  ('image_BHWC has no images', lambda: conventional.loss(w, IMAGE[:0], KEY)),
-  ('image_BHWC has no images', lambda: blind.loss(u, IMAGE[:0])),
+  ('image has no images', lambda: spiking.loss(v, NONE, DRAWS)),
+  ('image has no images', lambda: conventional.loss(w, NONE, None)),
+  ('image has no images', lambda: blind.loss(u, NONE)),
+  ('batch is a ndarray; it must be a dict', lambda: spiking.loss(v, IMAGE, DRAWS)),
+  ('batch is a keys label; it must be a dict', lambda: blind.loss(u, {'label': KEY})),
   ('z_BTD is uint8', lambda: spiking.decode(v, Z.astype(np.uint8))),
   (r'z_BTD has the shape \(6, 5\); it must be \(B, T, 5\)', lambda: spiking.decode(v, Z[0])),
   (r'z_BTD has the shape \(8, 6, 3\)', lambda: spiking.decode(v, Z[..., :3])),
@@ -238,27 +252,27 @@ WRONG = [
   ('z_BD is int', lambda: blind.decode(u, PICKS[:, 0])),
   ("record 'spike'; known: rates, spikes", lambda: spiking.record('spike', v, Z)),
   (r'\(2, 6, 5\); it must be \(8', lambda: spiking.record('rates', v, Z[:2], IMAGE)),
-  ('image_BHWC is uint8', lambda: spiking.record('rates', v, Z, IMAGE.astype(np.uint8))),
-  ('rate has the shape', lambda: spiking.loss(v, IMAGE, KEY, np.ones(2))),
-  (r'part\[1\] is 0', lambda: spiking.loss(v, IMAGE, KEY, part=(0, 0))),
+  ('image is uint8', lambda: spiking.record('rates', v, Z, IMAGE.astype(np.uint8))),
+  ('rate has the shape', lambda: spiking.loss(v, *BATCH('fsvae'), np.ones(2))),
+  ('count is -2', lambda: spiking.draw(KEY, -2)),
+  (r'draws has the shape .*be \(8, 5\)', lambda: conventional.loss(w, SOME, Z[:, 0, :3])),
   ("no 'params'.*what the init of this very model", lambda: spiking.encode({}, IMAGE, KEY)),
   ("no 'params'", lambda: spiking.encode(v['params'], IMAGE, KEY)),
   ("no 'params'", lambda: spiking.encode(None, IMAGE, KEY)),
   ("no 'encoder'", lambda: spiking.encode({**v, 'params': {}}, IMAGE, KEY)),
   ("no 'encoder'", lambda: spiking.encode(rest_of('params'), IMAGE, KEY)),
-  ("no 'encoder'", lambda: spiking.loss(rest_of('batch_stats'), IMAGE, KEY)),
+  ("no 'encoder'", lambda: spiking.loss(rest_of('batch_stats'), *BATCH('fsvae'))),
   (r'shape \(16, 5\).*init of this very model', lambda: spiking.encode(other, IMAGE, KEY)),
-  (r'init of this very model', lambda: spiking.loss(other, IMAGE, KEY)),
+  (r'init of this very model', lambda: spiking.loss(other, *BATCH('fsvae'))),
   (r'init of this very model', lambda: spiking.encode(w, IMAGE, KEY)),
   (r'init of this very model', lambda: conventional.encode(v, IMAGE, KEY)),
   ('single key', lambda: spiking.encode(v, IMAGE, jax.random.split(KEY))),
-  (r'picks_BTD is float32', lambda: fsvae.forward(NETS, v, IMAGE, Z)),
-  (r'picks_BTD has the shape', lambda: fsvae.forward(NETS, v, IMAGE, PICKS[:, :3])),
-  (r'history_BTD is int', lambda: fsvae.forward(NETS, v, IMAGE, PICKS, history_BTD=PICKS)),
-  (r'x_BTD has the shape', lambda: fsvae.sample_posterior(NETS, v, Z[0], PICKS)),
-  (r'picks_BTD has the shape', lambda: fsvae.sample_prior(NETS, v, PICKS[..., :2])),
+  (r'picks is float32', lambda: fsvae.forward(NETS, v, IMAGE, {'picks': Z})),
+  (r'picks has the shape', lambda: fsvae.forward(NETS, v, IMAGE, {'picks': PICKS[:, :3]})),
+  (r'history is int', lambda: fsvae.forward(NETS, v, IMAGE, {'picks': PICKS, 'history': PICKS})),
+  (r'picks has the shape', lambda: NETS.latent.encode(RUN, Z, {'picks': PICKS[..., :2]})),
   (r'moments_B2D has the shape \(8, 5\)', lambda: ann.kl(Z[:, 0])),
-  ('moments_B2D is int', lambda: ann.reparameterize(PICKS[:, 0], KEY)),
+  ('moments_B2D is int', lambda: ann.reparameterize(PICKS[:, 0], Z[:, 0])),
   (r'p_BTDK has the shape', lambda: losses.mmd(Z[..., None], Z[:2, ..., None])),
   (r'q_BTDK is int', lambda: losses.kld(PICKS[..., None], PICKS[..., None])),
   (r'reconstruction_BHWC has', lambda: losses.mean_squared_error(IMAGE, IMAGE[:2])),

@@ -47,7 +47,7 @@ def test_every_platform_lowers_to_its_own_convolutions(dtype, monkeypatch):
   model = models.make(config.model)
   variables, image = shapes(config), jax.ShapeDtypeStruct((2, 8, 8, 1), np.float32)
   loss = lambda params, stats, image: model.loss(
-    {'params': params, 'batch_stats': stats}, image, jax.random.key(0)
+    {'params': params, 'batch_stats': stats}, {'image': image}, model.draw(jax.random.key(0), 2)
   )[0]
   gradient = jax.jit(jax.grad(loss)).trace(variables['params'], variables['batch_stats'], image)
   texts = {p: gradient.lower(lowering_platforms=(p,)).as_text() for p in ('cpu', 'cuda', 'tpu')}
@@ -65,7 +65,7 @@ def test_an_image_of_another_size_is_refused():
   model = models.make(config.model)
   image = jax.ShapeDtypeStruct((2, 28, 28, 1), np.float32)
   with pytest.raises(AssertionError, match='32, 32, 1'):
-    jax.eval_shape(model.loss, shapes(config), image, jax.random.key(0))
+    jax.eval_shape(model.loss, shapes(config), {'image': image}, model.draw(jax.random.key(0), 2))
 
 
 def test_initial_weights_are_pytorchs_and_the_readout_starts_unsaturated():

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from fsvae_jax.run import writer
+from fsvae_jax.run import pictures, writer
 
 
 def rows(path):
@@ -83,7 +83,7 @@ def test_a_start_leaves_the_history_alone(tmp_path):
 
 def test_grid_places_images_row_by_row():
   images = np.arange(3, dtype=np.uint8).reshape(3, 1, 1, 1) * np.ones((1, 2, 2, 3), np.uint8)
-  picture = writer.grid(images, columns=2, margin=1, magnify=1)
+  picture = pictures.grid(images, columns=2, margin=1, magnify=1)
   assert picture.shape == (7, 7, 3)
   assert [picture[1, 1, 0], picture[1, 4, 0], picture[4, 1, 0], picture[4, 4, 0]] == [0, 1, 2, 128]
 

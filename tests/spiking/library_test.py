@@ -50,6 +50,7 @@ def chunked(gain, offset, x):
 
 AFFINE = array(1, 4), array(2, 4)
 KERNEL = array(3, 3, 3, 4, 5)
+SCHEDULE = bernoulli.draw_schedule(jax.random.key(0), 2, 6, 4)
 PIXELS = array(4, 2, 4, 6, 4)
 SPIKES = (array(5, 2, 6, 4) > 0).astype(np.float32)
 # name: (function of float arrays, the arrays)
@@ -72,11 +73,11 @@ LAYERS = {
   'interleave': (layout.interleave, (PIXELS,)),
   'take': (lambda s: bernoulli.take(s, PICKS), (array(9, 2, 6, 4, 2),)),
   'bernoulli': (
-    lambda gain, offset, x: bernoulli.bernoulli(step(gain, offset), PICKS, x),
+    lambda gain, offset, x: bernoulli.sample(step(gain, offset), PICKS, x),
     (*AFFINE, SPIKES),
   ),
   'scheduled': (
-    lambda gain, offset, z: bernoulli.scheduled(step(gain, offset), z, jax.random.key(0), 0.9, 1),
+    lambda gain, offset, z: bernoulli.scheduled(step(gain, offset), z, SCHEDULE, 0.9, 1),
     (*AFFINE, SPIKES),
   ),
   'mmd': (losses.mmd, (SPIKES[..., None], 1 - SPIKES[..., None])),
@@ -298,10 +299,10 @@ WRONG = [
   (r'picks_D has the shape \(2, 6, 4\)', lambda: bernoulli.take(array(9, 2, 4, 2), PICKS)),
   ('spikes_DK is int', lambda: bernoulli.take(np.ones((2, 6, 4, 2), int), PICKS)),
   ('z_BTD is int', lambda: bernoulli.shift(INTEGERS)),
-  ('picks_BTD is float32', lambda: bernoulli.bernoulli(step(*AFFINE), X)),
-  (r'x_BTD has the shape \(2, 5, 4\)', lambda: bernoulli.bernoulli(step(*AFFINE), PICKS, X[:, :5])),
-  ('z_BTD is int', lambda: bernoulli.scheduled(step(*AFFINE), INTEGERS, jax.random.key(0), 0.5)),
-  ('rate has the shape', lambda: bernoulli.scheduled(None, SPIKES, jax.random.key(0), [0.5])),
+  ('picks_BTD is float32', lambda: bernoulli.sample(step(*AFFINE), X)),
+  (r'x_BTD has the shape \(2, 5, 4\)', lambda: bernoulli.sample(step(*AFFINE), PICKS, X[:, :5])),
+  ('z_BTD is int', lambda: bernoulli.scheduled(step(*AFFINE), INTEGERS, SCHEDULE, 0.5)),
+  ('rate has the shape', lambda: bernoulli.scheduled(None, SPIKES, SCHEDULE, [0.5])),
 ]  # fmt: skip
 
 

@@ -13,20 +13,21 @@ from tests import golden
 LAYERS = golden.load('layers')
 
 
-def plain_lif(neuron, x_BTF, residue_BF):
+def plain_lif(neuron, x_BTF, residue_BF, tau=None, v_th=None):
   """The docstring's equations with an autodiff spike: the oracle."""
   derivative = surrogate.SURROGATES[neuron.surrogate]
+  tau, v_th = neuron.tau if tau is None else tau, neuron.v_th if v_th is None else v_th
 
   @jax.custom_jvp
-  def spike(u):
-    return (u > neuron.v_th).astype(u.dtype)
+  def spike(u, v_th):
+    return (u > v_th).astype(u.dtype)
 
-  spike.defjvp(lambda u, du: (spike(u[0]), derivative(u[0], neuron.v_th) * du[0]))
+  spike.defjvp(lambda at, d: (spike(*at), derivative(*at) * (d[0] - d[1])))
   spikes = []
   for t in range(x_BTF.shape[1]):
     u = residue_BF + x_BTF[:, t]
-    spikes.append(spike(u))
-    residue_BF = neuron.tau * u * (1 - spikes[-1])
+    spikes.append(spike(u, v_th))
+    residue_BF = tau * u * (1 - spikes[-1])
   return jnp.stack(spikes, 1), residue_BF
 
 
@@ -93,6 +94,51 @@ class LIFTest(chex.TestCase):
     chex.assert_trees_all_close(got, want, rtol=1e-6, atol=1e-6)
     cotangents = jax.tree.map(lambda y: jax.random.normal(jax.random.key(9), y.shape), want)
     chex.assert_trees_all_close(pull(cotangents), plain_pull(cotangents), rtol=2e-5, atol=1e-6)
+
+  @parameterized.product(name=['arctan', 'triangle'], shape=[(), (4,)], readout=[False, True])
+  def test_gradients_of_time_constant_threshold_and_weights_are_those_of_the_equations(
+    self, name, shape, readout
+  ):
+    neuron, (x, gain, offset, residue) = neurons.LIF(surrogate=name), random_inputs()
+    spread = 0.1 * jnp.arange(4.0) if shape else jnp.zeros(())
+    constants = {'tau': 0.3 + spread, 'v_th': 0.2 - spread}
+    weight_T = jnp.linspace(0.5, 1.5, 5)
+    wide = lambda value: value.reshape(1, 1, 4) if shape else value
+
+    def plain(gain, weight_T, constants):
+      start = neurons.rest(x) if readout else residue
+      own = {name: wide(value) for name, value in constants.items()}
+      spikes, end = plain_lif(neuron, drive(gain, offset, x), start, **own)
+      return jnp.einsum('btfc,t->bfc', spikes, weight_T) if readout else (spikes, end)
+
+    def fused(gain, weight_T, constants):
+      if readout:
+        return neurons.lif_readout(neuron, x, gain, offset, weight_T, constants)
+      return neurons.lif(neuron, x, gain, offset, residue, constants)
+
+    want, plain_pull = jax.vjp(plain, gain, weight_T, constants)
+    got, pull = jax.vjp(fused, gain, weight_T, constants)
+    chex.assert_trees_all_close(got, want, rtol=1e-6, atol=1e-6)
+    cotangents = jax.tree.map(lambda y: jax.random.normal(jax.random.key(9), y.shape), want)
+    of_gain, of_weights, of_constants = plain_pull(cotangents)
+    assert all(np.all(g != 0) for g in jax.tree.leaves((of_gain, of_constants)))
+    assert np.all(of_weights != 0) == readout
+    wanted = of_gain, of_weights, of_constants
+    chex.assert_trees_all_close(pull(cotangents), wanted, rtol=2e-5, atol=1e-5)
+
+  def test_constants_as_arrays_give_what_numbers_give(self):
+    x, gain, offset, residue = random_inputs()
+    neuron = neurons.LIF(tau=0.4, v_th=0.3)
+    constants = {'tau': jnp.float32(0.4), 'v_th': jnp.full(4, 0.3)}
+    got = neurons.lif(neurons.LIF(), x, gain, offset, residue, constants)
+    chex.assert_trees_all_equal(got, neurons.lif(neuron, x, gain, offset, residue))
+
+  def test_constants_of_another_name_or_shape_are_refused(self):
+    x, gain, offset, residue = random_inputs()
+    wrong = ({'theta': jnp.ones(4)}, "unknown constant 'theta'"), ({'tau': jnp.ones(3)}, 'tau has')
+    for constants, message in wrong:
+      with pytest.raises(ValueError, match=message):
+        neurons.lif(neurons.LIF(), x, gain, offset, residue, constants)
 
   def test_readout_is_the_weighted_sum_of_the_spikes(self):
     x, gain, offset, _ = random_inputs()

@@ -1,1 +1,5 @@
-"""Latents: how z comes about. One file a latent."""
+"""Latents: how z comes about. One file a latent, and a row here: config -> `interface.Latent`."""
+
+from fsvae_jax.models.latents import bernoulli
+
+LATENTS = {'bernoulli': bernoulli.make}

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fsvae_jax.models import fsvae
+from fsvae_jax.models import fsvae, passes
 from fsvae_jax.models.latents import bernoulli
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
@@ -27,11 +27,6 @@ def small(timesteps, latent_dim, draws):
   return nets, {**variables, 'batch_stats': stats}
 
 
-def draw(nets, batch, key):
-  c = nets.config
-  return bernoulli.draw_picks(key, batch, c.timesteps, c.latent_dim, c.draws)
-
-
 def oracle(nets, name, variables, picks_BTD, x_BTD=None):
   """z by recomputing the whole prefix at every step: O(T^2), no state."""
   z_BTD = jnp.zeros(picks_BTD.shape)
@@ -39,7 +34,7 @@ def oracle(nets, name, variables, picks_BTD, x_BTD=None):
     given = bernoulli.shift(z_BTD)[:, : t + 1]
     if x_BTD is not None:
       given = jnp.concatenate((x_BTD[:, : t + 1], given), -1)
-    (spikes, _), _ = fsvae.apply(nets, name, variables, given)
+    spikes, _ = passes.Pass(nets.modules, variables)(name, given)
     picked = jnp.take_along_axis(spikes[:, t], picks_BTD[:, t, :, None], -1)[..., 0]
     z_BTD = z_BTD.at[:, t].set(picked)
   return z_BTD
@@ -48,23 +43,24 @@ def oracle(nets, name, variables, picks_BTD, x_BTD=None):
 @pytest.mark.parametrize('timesteps, latent_dim, draws', [(1, 3, 1), (4, 8, 5), (9, 6, 20)])
 def test_carried_state_equals_prefix_recomputation(timesteps, latent_dim, draws):
   nets, variables = small(timesteps, latent_dim, draws)
-  picks = draw(nets, 5, jax.random.key(2))
+  draws, run = nets.latent.draw(jax.random.key(2), 5), passes.Pass(nets.modules, variables)
+  picks = draws['picks']
   x_BTD = jax.random.bernoulli(jax.random.key(3), 0.4, picks.shape).astype(jnp.float32)
-  z = fsvae.sample_posterior(nets, variables, x_BTD, picks)
+  z = nets.latent.encode(run, x_BTD, draws)
   np.testing.assert_array_equal(z, oracle(nets, 'posterior', variables, picks, x_BTD))
-  np.testing.assert_array_equal(
-    fsvae.sample_prior(nets, variables, picks), oracle(nets, 'prior', variables, picks)
-  )
+  sampled = nets.latent.sample(run, draws)
+  np.testing.assert_array_equal(sampled, oracle(nets, 'prior', variables, picks))
   if timesteps > 1:
     assert 0.02 < float(z.mean()) < 0.98  # a comparison of constants would prove nothing
 
 
 def test_the_future_does_not_reach_back():
   nets, variables = small(6, 8, 5)
-  picks = draw(nets, 5, jax.random.key(2))
+  draws, run = nets.latent.draw(jax.random.key(2), 5), passes.Pass(nets.modules, variables)
+  picks = draws['picks']
   x_BTD = jax.random.bernoulli(jax.random.key(3), 0.4, picks.shape).astype(jnp.float32)
-  z = fsvae.sample_posterior(nets, variables, x_BTD, picks)
-  changed = fsvae.sample_posterior(nets, variables, x_BTD.at[:, 3].set(1 - x_BTD[:, 3]), picks)
+  z = nets.latent.encode(run, x_BTD, draws)
+  changed = nets.latent.encode(run, x_BTD.at[:, 3].set(1 - x_BTD[:, 3]), draws)
   np.testing.assert_array_equal(z[:, :3], changed[:, :3])
   assert np.any(z[:, 3:] != changed[:, 3:])
 
@@ -84,17 +80,18 @@ def test_the_gradient_goes_to_the_picked_spike_only():
 
 def test_scheduled_sampling_replaces_from_its_first_step_on_with_what_the_prior_expects():
   nets, variables = small(9, 8, 5)
-  step = fsvae.one_step(nets, 'prior', variables)
+  run = passes.Pass(nets.modules, variables)
+  draws = bernoulli.draw_schedule(jax.random.key(5), 64, 9, 8)
   z_BTD = jax.random.bernoulli(jax.random.key(3), 0.4, (64, 9, 8)).astype(jnp.float32)
 
   def scheduled(rate):
-    return bernoulli.scheduled(step, z_BTD, jax.random.key(5), rate)
+    return bernoulli.scheduled(run.step('prior'), z_BTD, draws, rate)
 
   np.testing.assert_array_equal(scheduled(0.0), z_BTD)
   replaced = scheduled(1.0)
   np.testing.assert_array_equal(replaced[:, :5], z_BTD[:, :5])
   assert np.any(replaced[:, 5:] != z_BTD[:, 5:])
-  (p_BTDK, _), _ = fsvae.apply(nets, 'prior', variables, bernoulli.shift(replaced))
+  p_BTDK, _ = run('prior', bernoulli.shift(replaced))
   mean_BTD = p_BTDK.mean(-1)[:, 5:]
   sure = np.abs(mean_BTD - 0.5) > 0.01  # the noise only breaks ties
   assert sure.mean() > 0.5

@@ -1,0 +1,191 @@
+"""The one way to run a trained model over arrays: in batches, on all devices, with a key a batch.
+
+What runs is a pure function of (model, variables, key, *rows_B), defined at a module's top, so that
+it is compiled once for all calls of a process.
+"""
+
+import contextlib
+import functools
+import math
+import pathlib
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import PartitionSpec as P
+from ml_collections import ConfigDict
+
+from fsvae_jax import data, fields, models
+from fsvae_jax.models import Model
+from fsvae_jax.run import checkpoint, sharding
+from fsvae_jax.run import workdir as workdirs
+
+
+class Trained(NamedTuple):
+  """A model with the variables of some step of its training, on a mesh.
+
+  Attributes:
+    config, workdir, step: of the run.
+    variables: replicated over the mesh.
+  """
+
+  config: ConfigDict
+  workdir: pathlib.Path
+  step: int
+  model: Model
+  variables: Any
+  mesh: jax.sharding.Mesh
+
+  @property
+  def batch_size(self) -> int:
+    """`test.batch_size`, rounded up to what the devices share."""
+    return sharding.round_up(self.config.test.batch_size, self.mesh)
+
+  def over(self, function: Callable, *arrays_N: Any, seed: int = 0) -> Any:
+    """`function` of all rows, in batches of `batch_size`; the last one is filled up.
+
+    Args:
+      arrays_N: arrays [N, ...].
+      seed: of the batches' keys.
+
+    Returns:
+      The results [N, ...], or a pytree of them, as numpy arrays.
+    """
+    count = len(arrays_N[0])
+    size = min(self.batch_size, sharding.round_up(count, self.mesh))
+    key = self._key(seed)
+    results = []
+    for i in range(0, count, size):
+      rows = np.arange(i, i + size) % count
+      result = self._call(function, jax.random.fold_in(key, i), rows, arrays_N)
+      results.append(jax.tree.map(lambda x, i=i: x[: count - i], result))
+    return jax.tree.map(lambda *parts: np.concatenate(parts), *results)
+
+  def means(self, function: Callable, *arrays_N: Any, key: jax.Array | None = None) -> Any:
+    """The mean over all rows of a `function` that gives means over its batch, as numpy arrays.
+
+    Args:
+      arrays_N: arrays [N, ...].
+      key: of which each batch's comes; default: that of `over` for seed 0.
+    """
+    count, key = len(arrays_N[0]), self._key(0) if key is None else key
+    total = None
+    for i, rows in enumerate(whole_batches(count, self.batch_size, self.mesh.size)):
+      result = self._call(function, jax.random.fold_in(key, i), rows, arrays_N)
+      share = len(set(rows.tolist())) / count
+      result = jax.tree.map(lambda x, share=share: share * x.astype(np.float64), result)
+      total = result if total is None else jax.tree.map(np.add, total, result)
+    return total
+
+  def encode(self, images: data.Images | np.ndarray, seed: int = 0) -> np.ndarray:
+    """Latents of images, uint8 or in [-1, 1]."""
+    return self.over(encode, images, seed=seed)
+
+  def decode(self, latents: np.ndarray) -> np.ndarray:
+    """Images [N, H, W, C] in [-1, 1] of latents."""
+    return self.over(decode, latents)
+
+  def reconstruct(self, images: data.Images | np.ndarray, seed: int = 0) -> np.ndarray:
+    """Images [N, H, W, C] in [-1, 1] from uint8 images."""
+    return self.over(reconstruct, images, seed=seed)
+
+  def generate(self, count: int, seed: int = 0) -> np.ndarray:
+    """Images [count, H, W, C] in [-1, 1] of the prior; ValueError for a model without one."""
+    return self.over(generate, np.arange(count), seed=seed)
+
+  def images(self, split: str) -> data.Images:
+    """The images of a split that the run knows: 'train' or 'test'.
+
+    Raises:
+      ValueError, FileNotFoundError: if they are not there, or others.
+    """
+    size = self.config.model.image_size, self.config.model.channels
+    images = data.load(self.config.data, *size, split)
+    workdirs.check_images(self.workdir, self.config, {split: data.identity(images)})
+    return images
+
+  def _key(self, seed):
+    return jax.random.fold_in(jax.random.key(self.config.seed), 1000 + seed)
+
+  def _call(self, function, key, rows, arrays_N):
+    with jax.set_mesh(self.mesh):
+      batch = [sharding.spread(self.mesh, np.asarray(array[rows])) for array in arrays_N]
+      return jax.device_get(_whole(function, self.model, self.variables, key, *batch))
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _whole(function, model, variables, key, *rows_B):
+  """The function's results, whole on every device."""
+  results = function(model, variables, key, *rows_B)
+  return jax.tree.map(lambda x: jax.sharding.reshard(x, P()), results)
+
+
+def whole_batches(count: int, size: int, devices: int) -> Iterator[np.ndarray]:
+  """Rows of batches in which each row is equally often, so that their means are the rows' means.
+
+  The last few, fewer than there are devices, are repeated until these share them.
+  """
+  whole = count - count % devices
+  for i in range(0, whole, size):
+    yield np.arange(i, min(i + size, whole))
+  rest = np.arange(whole, count)
+  if len(rest):
+    yield np.tile(rest, devices // math.gcd(devices, len(rest)))
+
+
+def restore(config: ConfigDict, workdir: str | pathlib.Path, step: Any = None) -> Trained:
+  """The model of `config` from a checkpoint in `workdir`, on all devices.
+
+  Args:
+    step: a number, 'best', or None, the newest.
+
+  Raises:
+    ValueError, FileNotFoundError: if there is no such checkpoint, or it is of another model.
+  """
+  workdir = workdirs.check(workdir)
+  fields.check_all(config)
+  model, mesh = models.make(config.model), sharding.make_mesh()
+  if not (workdir / 'checkpoints').is_dir():
+    raise FileNotFoundError(
+      f'{workdir} has no checkpoints: train there first, or name another --workdir'
+    )
+  workdirs.check_same(workdir, config.to_dict(), ('model', 'data'))
+  variables = jax.eval_shape(model.init, jax.random.key(0))
+  like = {'step': jax.ShapeDtypeStruct((), np.int32), 'variables': variables}
+  like['ema'] = variables if config.train.ema_decay else {}
+  whole = sharding.replicated(mesh)
+  like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole), like)
+  with contextlib.closing(checkpoint.Checkpoints(workdir)) as checkpoints:
+    state = checkpoints.restore(like, step)
+  if state is None:
+    raise FileNotFoundError(f'{workdir}/checkpoints is empty: train there first')
+  return Trained(
+    config, workdir, int(state['step']), model, state['ema'] or state['variables'], mesh
+  )
+
+
+def pixels(images_BHWC: jax.Array) -> jax.Array:
+  """Images in [-1, 1], of such or of uint8."""
+  return data.normalize(images_BHWC) if images_BHWC.dtype == np.uint8 else images_BHWC
+
+
+def encode(model: Model, variables: Any, key: jax.Array, images_BHWC: jax.Array) -> jax.Array:
+  """`Trained.encode` of a batch."""
+  return model.encode(variables, pixels(images_BHWC), key)
+
+
+def decode(model: Model, variables: Any, key: jax.Array, latents_B: jax.Array) -> jax.Array:
+  """`Trained.decode` of a batch."""
+  del key
+  return model.decode(variables, latents_B)
+
+
+def reconstruct(model: Model, variables: Any, key: jax.Array, images_BHWC: jax.Array) -> jax.Array:
+  """`Trained.reconstruct` of a batch."""
+  return model.reconstruct(variables, pixels(images_BHWC), key)
+
+
+def generate(model: Model, variables: Any, key: jax.Array, rows_B: jax.Array) -> jax.Array:
+  """`Trained.generate` of as many images as there are rows."""
+  return model.generate(variables, key, len(rows_B))

@@ -1,0 +1,91 @@
+"""Running the networks of a model, which are Linen modules by name, with their variables.
+
+On running statistics every image is by itself: a network that has `at_a_time` takes so many.
+"""
+
+import functools
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from fsvae_jax.compute import chunks
+from fsvae_jax.models import inputs
+from fsvae_jax.models.inputs import Variables
+
+Networks = Mapping[str, nn.Module]
+
+
+def init(networks: Networks, shapes: Mapping[str, tuple[int, ...]], key: jax.Array) -> Variables:
+  """Parameters and running statistics, {'params' | 'batch_stats': {network: ...}}.
+
+  Args:
+    shapes: {network: shape [1, ...] of an input}.
+  """
+  made = {
+    name: network.init(jax.random.fold_in(key, i), jnp.zeros(shapes[name], jnp.float32))
+    for i, (name, network) in enumerate(networks.items())
+  }
+  return {part: {n: made[n].get(part, {}) for n in made} for part in ('params', 'batch_stats')}
+
+
+class Pass:
+  """One pass of a batch: `run(name, *inputs)` is what the network of that name makes of them.
+
+  Attributes:
+    networks, variables: what runs, and with what.
+    train: whether the networks normalise by the batch's statistics and move the running ones.
+    batch_stats: {network: running statistics} of those that have run.
+    records: {'network/layer': value} of the variable collection `record`, if one is named.
+  """
+
+  def __init__(
+    self,
+    networks: Networks,
+    variables: Variables,
+    *,
+    train: bool = False,
+    remat: bool = False,
+    record: str = '',
+  ) -> None:
+    self.networks, self.variables = networks, variables
+    self.train, self._remat, self._record = train, remat, record
+    self.batch_stats: dict[str, Any] = {}
+    self.records: OrderedDict[str, Any] = OrderedDict()  # whose order jit keeps
+
+  def __call__(self, name: str, *args: Any, **kwargs: Any) -> Any:
+    own, network = inputs.own(self.variables, name), self.networks[name]
+    apply: Callable[..., Any] = network.apply
+    apply = functools.partial(apply, **kwargs) if kwargs else apply
+    with inputs.others_refused():
+      if self._record:
+        output, recorded = apply(own, *args, mutable=[self._record])
+        for layer, kept in recorded.get(self._record, {}).items():
+          self.records[f'{name}/{layer}'] = kept['of']
+        return output
+      if self.train:
+        apply = functools.partial(apply, train=True, mutable=['batch_stats'])
+        output, moved = (jax.checkpoint(apply) if self._remat else apply)(own, *args)
+        self.batch_stats[name] = moved.get('batch_stats', {})
+        return output
+      self.batch_stats[name] = own['batch_stats']
+      if at_a_time := getattr(network, 'at_a_time', None):
+        return chunks.in_chunks(apply, own, args[0], at_a_time)
+      return apply(own, *args)
+
+  def step(self, name: str) -> Callable:
+    """The network as a function of one step, on running statistics and without gradient.
+
+    Returns:
+      (input_BI, residues) -> (spikes_BDK, residues); residues None before the first step.
+    """
+    run = Pass(self.networks, jax.lax.stop_gradient(self.variables))
+
+    def step(input_BI, residues):
+      spikes_BTDK, residues = run(name, input_BI[:, None], residues=residues)
+      return spikes_BTDK[:, 0], residues
+
+    return step
