@@ -1,5 +1,9 @@
 """Models by name: `make(config.model)` gives the `Model` whose file `config.model.name` names."""
 
+import functools
+from collections.abc import Mapping
+from typing import Any
+
 from fsvae_jax.compute import checks
 from fsvae_jax.models import ann, fsvae
 from fsvae_jax.models.interface import Model
@@ -7,14 +11,22 @@ from fsvae_jax.models.interface import Model
 MODELS = {'fsvae': fsvae.make, 'ann_vae': ann.make_vae, 'autoencoder': ann.make_autoencoder}
 
 
-def make(config) -> Model:
-  """The model of `config.model`; raises ValueError, naming the known ones, for an unknown name."""
-  fields = dict(config)
+def make(config: Mapping[str, Any]) -> Model:
+  """The model of `config.model`; raises ValueError, naming the known ones, for an unknown name.
+
+  Equal configurations give one and the same model, so that what is compiled of it serves again.
+  """
+  fields = {name: tuple(x) if isinstance(x, list) else x for name, x in dict(config).items()}
   name = checks.one_of('model', fields.pop('name', None), MODELS)
+  return _made(name, **fields)
+
+
+@functools.lru_cache(maxsize=16)
+def _made(name, **fields):
   return MODELS[name](**fields)
 
 
-def ann_of(config) -> Model:
+def ann_of(config: Mapping[str, Any]) -> Model:
   """The ANN VAE of the same sizes as `config.model`: what spikes are compared with."""
   sizes = ('image_size', 'channels', 'features', 'latent_dim')
-  return ann.make_vae(**{name: config[name] for name in sizes})
+  return make({'name': 'ann_vae', **{name: config[name] for name in sizes}})
