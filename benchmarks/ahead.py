@@ -52,6 +52,7 @@ def compile_step(target, batch, changed):
   import numpy as np
 
   from fsvae_jax import models, train
+  from fsvae_jax.compute import platform
   from fsvae_jax.configs import mnist
   from fsvae_jax.run import sharding, states
 
@@ -61,7 +62,7 @@ def compile_step(target, batch, changed):
   mesh = sharding.make_mesh(devices(target))
   key = jax.eval_shape(lambda: jax.random.key(0))
   create = lambda key: states.create(model.init(key), optimizer, config.train.ema_decay)
-  with jax.set_mesh(mesh):
+  with jax.set_mesh(mesh), platform.for_any():
     state, key = jax.tree.map(
       lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding.replicated(mesh)),
       (jax.eval_shape(create, key), key),

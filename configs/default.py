@@ -31,8 +31,13 @@ def get_config():
   config.model.v_th = 0.2  # threshold
   # reference_rectangle, paper_rectangle, triangle, arctan, sigmoid, fast_sigmoid
   config.model.surrogate = 'reference_rectangle'
-  config.model.latent = 'bernoulli'  # how z comes about: bernoulli
-  config.model.readout = 'leaky'  # pixels of the decoder's last spikes: leaky
+  config.model.learned = ()  # constants of the neurons that each layer learns: tau, v_th
+  config.model.latent = 'bernoulli'  # how z comes about: bernoulli, rate (ESVAE)
+  config.model.pick_gradient = (
+    'picked'  # of the picked spike, or of the mean of all K: picked, mean
+  )
+  # Pixels of the decoder's last spikes: leaky, learned (a weight a step), attention (TAID).
+  config.model.readout = 'leaky'
   config.model.scheduled_sampling = (0.1, 0.3)  # rate at the first and at the last step of training
   config.model.distance = 'mmd'  # between posterior and prior: mmd, kld
   config.model.distance_weight = -1.0  # negative: as published (mmd 1, kld 1e-4)
@@ -77,11 +82,16 @@ def get_config():
   return config.lock()
 
 
-KINDS = ('', 'ann')  # what may stand behind the name of a data set: `--config=mnist:ann`
+# What may stand behind the name of a data set, as in `--config=mnist:ann`.
+KINDS = ('', 'ann', 'esvae', 'taid')
 
 
 def of_kind(config, kind, batches):
-  """`config` itself or, for 'ann', the ANN VAE of its shape, which the paper compares with.
+  """`config` itself, or another model of the family on the same data.
+
+  'ann' is the ANN VAE of its shape, which the paper compares with. 'esvae' has the rate latent of
+  arXiv 2310.14839 with that paper's sizes and learning rate for grey images (there, the prior's
+  layer learns ten times as fast). 'taid' has the read-out of Qiu et al. (ICLR 2023 tiny papers).
 
   Args:
     config: of the FSVAE.
@@ -102,4 +112,11 @@ def of_kind(config, kind, batches):
       config.model = ConfigDict({'name': 'ann_vae', **sizes, 'latent_dim': latent_dim})
       config.model.kl_weight = 1 / batches
     config.train.weight_decay = 1e-2
+  if kind == 'esvae':
+    config.model.latent = 'rate'
+    config.model.latent_dim = 32
+    config.train.epochs = 300
+    config.train.learning_rate = 3e-3 * config.train.batch_size / 250
+  if kind == 'taid':
+    config.model.readout = 'attention'
   return config

@@ -119,6 +119,9 @@ RATES = Field(
   lambda x: _are(x, lambda rate: _is_finite(rate) and 0 <= rate <= 1) and len(x) == 2,
   'two rates from 0 to 1',
 )
+NAMES_OF_CONSTANTS = Field(
+  lambda x: _are(x, lambda name: name in ('tau', 'v_th')), "some of 'tau', 'v_th'"
+)
 NAMES = Field(lambda x: _are(x, lambda name: isinstance(name, str)), 'names', may_change=True)
 
 FIELDS = {
@@ -141,7 +144,9 @@ FIELDS = {
   'model.tau': number(0),
   'model.v_th': number(),
   'model.surrogate': text(),
+  'model.learned': NAMES_OF_CONSTANTS,
   'model.latent': text(),
+  'model.pick_gradient': text(),
   'model.readout': text(),
   'model.scheduled_sampling': RATES,
   'model.distance': text(),

@@ -5,7 +5,7 @@ import pathlib
 
 import pytest
 
-from fsvae_jax import configuration
+from fsvae_jax import configuration, models
 
 ROOT = pathlib.Path(__file__).parent.parent
 OWN = """
@@ -35,15 +35,22 @@ def test_every_name_is_a_file_of_the_repository_and_loads_in_any_folder(name, ow
   path = ROOT / 'configs' / f'{stem}.py'
   config = configuration.load(name)
   assert config == configuration.load(f'{path}:{kind}') and config.is_locked
-  assert config.model.name == ('ann_vae' if kind else 'fsvae')
+  assert config.model.name == ('ann_vae' if kind == 'ann' else 'fsvae')
+  models.make(config.model)
 
 
 def test_the_ann_vae_has_the_shape_and_data_of_the_model_it_is_compared_with():
   for name in configuration.names():
-    model, twin = configuration.load(name.removesuffix(':ann')), configuration.load(name)
+    model, twin = configuration.load(name.partition(':')[0]), configuration.load(name)
     assert model.data == twin.data and model.model.features == twin.model.features
     assert model.model.image_size == twin.model.image_size
   assert configuration.load('celeba:ann').model.kl_weight == 1 / 651
+
+
+def test_the_family_is_named():
+  esvae, taid = (configuration.load(f'mnist:{kind}').model for kind in ('esvae', 'taid'))
+  assert (esvae.latent, esvae.latent_dim, esvae.readout) == ('rate', 32, 'leaky')
+  assert (taid.latent, taid.latent_dim, taid.readout) == ('bernoulli', 128, 'attention')
 
 
 def test_a_clone_takes_the_paths_of_its_files(monkeypatch):

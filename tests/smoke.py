@@ -14,12 +14,12 @@ ROOT = pathlib.Path(__file__).parent.parent
 
 
 def config(cache, **fields):
-  """Digits at 8x8 pixels, two convolutions, T = 5, six steps; `fields` as 'section.field'."""
+  """Digits at 8x8 pixels, one convolution, T = 3, six steps; `fields` as 'section.field'."""
   from fsvae_jax.configs import digits
 
   c = digits.get_config()
   c.data.cache_dir = str(cache)
-  c.model.update(image_size=8, features=(4, 8), timesteps=5, latent_dim=6, draws=3)
+  c.model.update(image_size=8, features=(6,), timesteps=3, latent_dim=6, draws=3)
   c.train.update(
     batch_size=8, steps=6, log_every=2, test_every=3, checkpoint_every=2, ema_decay=0.9
   )

@@ -136,6 +136,7 @@ def _float32(array):
 
 # The reference's buffers that are no parameters of ours.
 _IGNORED = ('num_batches_tracked', 'initial_input', 'membrane_output_layer.coef', 'n_averaged')
+_UNUSED = ('prior.', 'posterior.')  # networks that the authors' ESVAE makes and never runs
 
 
 def _channels_last(array, channels):
@@ -144,7 +145,7 @@ def _channels_last(array, channels):
   return np.moveaxis(array.reshape(channels, side, side, -1), 0, 2).reshape(array.shape)
 
 
-def _layers(features):
+def _layers(features, latent):
   """(network, layer, the reference's name, its kernel in our layout, its vectors in our layout)."""
   widest = features[-1]
 
@@ -164,7 +165,7 @@ def _layers(features):
   for i in range(last + 1):
     yield 'encoder', f'conv_{i}', f'encoder.{i}', conv, same
   yield 'encoder', 'dense', 'before_latent_layer', lambda kernel: flat(kernel.T), same
-  for net in ('posterior', 'prior'):
+  for net in ('posterior', 'prior') if latent == 'bernoulli' else ():
     for i in range(3):
       yield net, f'dense_{i}', f'{net}.layers.{i}', np.transpose, same
   yield 'decoder', 'dense', 'decoder_input', lambda kernel: flat(kernel).T, flat
@@ -174,10 +175,17 @@ def _layers(features):
   yield 'decoder', 'pixels', 'final_layer.1', transposed, same
 
 
-def leaves(features: Sequence[int]) -> dict:
-  """{path in `variables`: (the reference's name, function from its array to ours)}."""
-  table = {}
-  for net, layer, name, kernel, vector in _layers(features):
+def leaves(features: Sequence[int], latent: str = 'bernoulli') -> dict:
+  """{path in `variables`: (the reference's name, function from its array to ours)}.
+
+  Args:
+    latent: 'bernoulli', of the authors of FSVAE, or 'rate', of those of ESVAE.
+  """
+  table: dict[tuple[str, ...], Any] = {}
+  if latent == 'rate':
+    table['params', 'prior', 'dense', 'kernel'] = 'sample_layer.0.weight', np.transpose
+    table['params', 'prior', 'dense', 'bias'] = 'sample_layer.0.bias', lambda vector: vector
+  for net, layer, name, kernel, vector in _layers(features, latent):
     path = (net, layer) if layer == 'pixels' else (net, layer, 'synapses')
     table['params', *path, 'kernel'] = f'{name}.weight', kernel
     table['params', *path, 'bias'] = f'{name}.bias', vector
@@ -201,7 +209,10 @@ def convert(state: dict[str, np.ndarray], features: Sequence[int], like: Any) ->
     ValueError: naming every tensor that is missing, surplus, of the wrong shape or type, or not
       finite.
   """
-  return _convert(state, leaves(features), like)
+  if 'posterior' in like['params']:
+    return _convert(state, leaves(features), like)
+  used = {name: x for name, x in state.items() if not name.startswith(_UNUSED)}
+  return _convert(used, leaves(features, 'rate'), like)
 
 
 def _convert(state, table, like):
@@ -232,7 +243,8 @@ def _convert(state, table, like):
       faults.append(f'{name} holds numbers that are not finite')
   if faults:
     raise ValueError('the checkpoint does not fit the configured model:\n  ' + '\n  '.join(faults))
-  return traverse_util.unflatten_dict(converted)
+  tree = traverse_util.unflatten_dict(converted)
+  return {part: {n: tree[part].get(n, {}) for n in networks} for part, networks in like.items()}
 
 
 def convert_autoencoder(

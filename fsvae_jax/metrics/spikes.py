@@ -68,12 +68,18 @@ def path_figures(path: str, sums: list[dict], of: str, pj: tuple) -> dict[str, F
 
 
 def layers_of(model: Model, path: str) -> Mapping[str, Any]:
-  """The operations of an untrained model, which are those of every ANN of its shape."""
+  """The operations of an ANN, which do not depend on its variables."""
   assert model.sample
-  variables = model.init(jax.random.key(0))
-  latent = model.sample(variables, jax.random.key(0), 1)
-  image_BHWC = model.decode(variables, latent) if path == 'reconstruct' else None
-  return jax.device_get(model.operations(variables, latent, image_BHWC))
+  key = jax.random.key(0)
+
+  @jax.jit
+  def run():
+    variables = model.init(key)
+    latent = model.sample(variables, key, 1)
+    image_BHWC = model.decode(variables, latent) if path == 'reconstruct' else None
+    return model.operations(variables, latent, image_BHWC)
+
+  return jax.device_get(run())
 
 
 def _ann_energy(layers, pj):

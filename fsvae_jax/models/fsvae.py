@@ -20,6 +20,7 @@ from fsvae_jax.models import inputs, losses, networks, passes, readouts
 from fsvae_jax.models.inputs import Variables
 from fsvae_jax.models.interface import Latent, Model
 from fsvae_jax.models.latents import LATENTS
+from fsvae_jax.models.latents.bernoulli import PICK_GRADIENTS
 from fsvae_jax.models.passes import Pass
 from fsvae_jax.spiking import neurons, surrogate
 
@@ -37,7 +38,9 @@ class FSVAEConfig:
   tau: float = 0.25
   v_th: float = 0.2
   surrogate: str = 'reference_rectangle'
+  learned: tuple[str, ...] = ()
   latent: str = 'bernoulli'
+  pick_gradient: str = 'picked'
   scheduled_sampling: tuple[float, float] = (0.1, 0.3)
   distance: str = 'mmd'
   distance_weight: float = -1.0
@@ -48,10 +51,12 @@ class FSVAEConfig:
   def __post_init__(self):
     fields.check('model', vars(self))
     object.__setattr__(self, 'features', tuple(self.features))
+    object.__setattr__(self, 'learned', tuple(self.learned))
     inputs.check_sizes(self)
     tables = {
       'surrogate': surrogate.SURROGATES,
       'latent': LATENTS,
+      'pick_gradient': PICK_GRADIENTS,
       'distance': losses.DISTANCES,
       'readout': readouts.READOUTS,
       'dtype': ('float32', 'bfloat16'),
@@ -79,7 +84,7 @@ class Forward(NamedTuple):
 
 def build(config: FSVAEConfig) -> Networks:
   """The networks of a configuration."""
-  c, neuron = config, neurons.LIF(config.tau, config.v_th, config.surrogate)
+  c, neuron = config, neurons.LIF(config.tau, config.v_th, config.surrogate, config.learned)
   latent = LATENTS[c.latent](c, neuron)
   readout = readouts.READOUTS[c.readout]
   encoder = networks.Encoder(c.features, c.latent_dim, c.timesteps, neuron, c.dtype)

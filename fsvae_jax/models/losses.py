@@ -53,10 +53,35 @@ def kld(q_BTDK: jax.Array, p_BTDK: jax.Array, epsilon: float = 1e-2) -> jax.Arra
   return jnp.mean(jnp.sum(on + off, axis=(1, 2)))
 
 
+def rbf_mmd(q_BD: jax.Array, p_BD: jax.Array) -> jax.Array:
+  """Maximum mean discrepancy of two batches of rates: five Gaussian kernels (arXiv 2310.14839).
+
+      mean k(q, q) + mean k(p, p) - 2 mean k(q, p),    k(a, b) = sum_i exp(-|a - b|^2 / (s 2^(i-2)))
+
+  s, the mean squared distance of all pairs of the 2B rates, has no gradient. It is of the batch as
+  a whole: micro-batches see their own pairs only.
+
+  Raises:
+    ValueError: for arrays that are not of floats, or of different shapes.
+  """
+  q_BD = checks.floats('q_BD', q_BD, 'B', 'D')
+  p_BD = checks.floats('p_BD', p_BD, *q_BD.shape)
+  both_ND = jnp.concatenate((q_BD, p_BD))
+  squared_NN = jnp.sum(jnp.square(both_ND[:, None] - both_ND[None]), -1)
+  count, batch = len(both_ND), len(q_BD)
+  scale = jax.lax.stop_gradient(jnp.sum(squared_NN)) / (count * (count - 1))
+  scale = jnp.where(scale > 0, scale, 1.0)  # all rates equal: every kernel is one
+  widths_5 = scale * jnp.exp2(jnp.arange(-2.0, 3.0))
+  kernel_NN = jnp.sum(jnp.exp(-squared_NN[..., None] / widths_5[None, None]), axis=-1)
+  within = jnp.mean(kernel_NN[:batch, :batch]) + jnp.mean(kernel_NN[batch:, batch:])
+  return within - 2 * jnp.mean(kernel_NN[:batch, batch:])
+
+
 def _checked(q_BTDK, p_BTDK):
   q_BTDK = checks.floats('q_BTDK', q_BTDK, 'B', 'T', 'D', 'K')
   return q_BTDK, checks.floats('p_BTDK', p_BTDK, *q_BTDK.shape)
 
 
-# Each with the weight that the published runs gave it.
+# Each with the weight that the published runs gave it: of spikes q and p, and of rates.
 DISTANCES: dict[str, tuple[Callable, float]] = {'mmd': (mmd, 1.0), 'kld': (kld, 1e-4)}
+RATE_DISTANCES: dict[str, tuple[Callable, float]] = {'mmd': (rbf_mmd, 1e-3)}

@@ -21,12 +21,16 @@ from fsvae_jax.spiking import neurons, norm
 
 
 class Drive(NamedTuple):
-  """What a layer's neurons integrate, `gain * x + offset`; an x of one step is held for all T."""
+  """What a layer's neurons integrate, `gain * x + offset`; an x of one step is held for all T.
+
+  `constants` are what the layer has learned in place of its neurons' own.
+  """
 
   x_BTF: jax.Array
   gain_C: jax.Array
   offset_C: jax.Array
   timesteps: int
+  constants: dict[str, jax.Array]
 
 
 class Operations(NamedTuple):
@@ -123,12 +127,22 @@ class SpikingLayer(nn.Module):
     else:
       x = respond(operation, synapses, before)
     tdbn = TdBN(self.features, self.alpha * self.neuron.v_th, self.hold, name='norm')
-    drive = Drive(x, *tdbn(x, train), self.hold * x.shape[1])
+    drive = Drive(x, *tdbn(x, train), self.hold * x.shape[1], self._constants())
     for what, measure in RECORDS.items():
       if recorded(self, what):
         measured = measure(self.neuron, drive)
         keep(self, what, layout.interleave(measured) if self.transposed else measured)
     return drive
+
+  def _constants(self):
+    """The neuron's constants that are learned: a decay as its logit, so that it stays in (0, 1)."""
+    learned = {}
+    for name in self.neuron.learned:
+      value = getattr(self.neuron, name)
+      start = math.log(value / (1 - value)) if name == 'tau' else value
+      raw = self.param(name, nn.initializers.constant(start), (), jnp.float32)
+      learned[name] = nn.sigmoid(raw) if name == 'tau' else raw
+    return learned
 
   def _record_operations(self, before, kernel):
     if not recorded(self, 'operations'):
@@ -170,7 +184,7 @@ def fire(
   """Spikes [B, T, ...] and residue [B, ...] of the neurons that `drive` drives."""
   x_BTF, gain_C, offset_C = _inputs(drive)
   residue_BF = neurons.rest(x_BTF) if residue_BF is None else residue_BF
-  return neurons.lif(neuron, x_BTF, gain_C, offset_C, residue_BF)
+  return neurons.lif(neuron, x_BTF, gain_C, offset_C, residue_BF, drive.constants)
 
 
 def respond(operation: Callable, synapses, x_BTF: jax.Array) -> jax.Array:
@@ -184,21 +198,23 @@ def fire_and_respond(neuron: neurons.LIF, drive: Drive, operation: Callable, syn
   """`respond` to the spikes of `fire`."""
 
   def both(shared, x_BTF):
-    gain_C, offset_C, synapses = shared
-    spikes_BTF, _ = fire(neuron, Drive(x_BTF, gain_C, offset_C, drive.timesteps))
+    *affine, constants, synapses = shared
+    spikes_BTF, _ = fire(neuron, Drive(x_BTF, *affine, drive.timesteps, constants))
     return respond(operation, synapses, spikes_BTF)
 
-  return chunks.in_chunks(both, (drive.gain_C, drive.offset_C, synapses), drive.x_BTF)
+  shared = drive.gain_C, drive.offset_C, drive.constants, synapses
+  return chunks.in_chunks(both, shared, drive.x_BTF)
 
 
 def read(neuron: neurons.LIF, drive: Drive, weight_T: Any) -> jax.Array:
   """The same spikes' sum over time, weighted by `weight_T` [T]: [B, ...]."""
 
   def total(shared, x_BTF):
-    *affine, weight_T = shared
-    return neurons.lif_readout(neuron, *_inputs(Drive(x_BTF, *affine, drive.timesteps)), weight_T)
+    *affine, constants, weight_T = shared
+    inputs = _inputs(Drive(x_BTF, *affine, drive.timesteps, constants))
+    return neurons.lif_readout(neuron, *inputs, weight_T, constants)
 
-  shared = drive.gain_C, drive.offset_C, jnp.asarray(weight_T)
+  shared = drive.gain_C, drive.offset_C, drive.constants, jnp.asarray(weight_T)
   return chunks.in_chunks(total, shared, drive.x_BTF)
 
 
@@ -214,7 +230,7 @@ RECORDS = {'rates': rates, 'spikes': lambda neuron, drive: fire(neuron, drive)[0
 
 def _inputs(drive):
   """x of all steps, and gain and offset of all phases (see conv.py) of its channels."""
-  x_BTF, gain_C, offset_C, timesteps = drive
+  x_BTF, gain_C, offset_C, timesteps, _ = drive
   phases = x_BTF.shape[-1] // gain_C.size
   x_BTF = jnp.broadcast_to(x_BTF, (x_BTF.shape[0], timesteps, *x_BTF.shape[2:]))
   return x_BTF, jnp.tile(gain_C, phases), jnp.tile(offset_C, phases)
@@ -333,22 +349,20 @@ class Decoder(nn.Module):
     return jnp.tanh(self.readout(self, self.neuron, x, pixels))
 
   def _pixels(self, drive, gain):
-    """The last convolution, which has no neurons, of what `drive` drives; kernel and bias start
-    `gain` times as large as others: what a read-out multiplies by would saturate tanh, +1 or -1 by
-    luck."""
+    """Kernel and bias of the last convolution, which has no neurons. They start `gain` times as
+    large as others: what a read-out multiplies by would saturate tanh, +1 or -1 by luck."""
     synapses = Synapses(self.channels, (3, 3), True, gain, name='pixels')
-    kernel, bias_C = synapses(drive.gain_C.size)
+    weights = synapses(drive.gain_C.size)
     if recorded(self, 'operations'):
-      last = over_time(lambda x, k: conv.conv_transpose_stride1(layout.interleave(x), k))
       rates_F, shape = rates(self.neuron, drive), drive.x_BTF.shape[2:]
-      counted = operations(last, kernel, shape, drive.timesteps, rates_F)
+      counted = operations(over_time(to_pixels), weights[0], shape, drive.timesteps, rates_F)
       keep(synapses, 'operations', counted)
+    return weights
 
-    def respond(x_BHWC, times):
-      y_BHWC = conv.conv_transpose_stride1(x_BHWC, kernel)
-      return y_BHWC + times * layout.per_channel(bias_C, y_BHWC)
 
-    return respond
+def to_pixels(spikes_NHWC: jax.Array, kernel: jax.Array) -> jax.Array:
+  """The decoder's last convolution, of phases: [N, H, W, 4 C] to [N, 2H, 2W, channels]."""
+  return conv.conv_transpose_stride1(layout.interleave(spikes_NHWC), kernel)
 
 
 def upsample_phases(spikes_NHWC: jax.Array, kernel: jax.Array) -> jax.Array:

@@ -1,18 +1,20 @@
-"""Read-outs: pixels from the spikes of the decoder's last neurons, before tanh.
+"""Read-outs: what tanh makes pixels of, from the spikes of the decoder's last neurons.
 
 A read-out is a function (module, neuron, drive, pixels) -> [B, H, W, C]. `module` is the decoder,
-for parameters of its own; `drive` drives the neurons; `pixels(gain)` makes the last convolution's
-weights, `gain` times as large as others at first, and gives respond(x_BHWC, times): the convolution
-of x, with the bias added so many times.
+for parameters of its own; `drive` drives the neurons; `pixels(gain)` gives kernel and bias of the
+last convolution, `gain` times as large as others at first. y[t] is that convolution of the spikes
+at t, with the bias.
 """
 
+import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
-import numpy as np
+import jax.numpy as jnp
 from flax import linen as nn
 
-from fsvae_jax.compute import layout
+from fsvae_jax.compute import checks, layout
 from fsvae_jax.models import networks
 from fsvae_jax.spiking import filters, neurons
 
@@ -22,20 +24,60 @@ def leaky(
 ) -> jax.Array:
   """sum_t 0.8^(T-1-t) y[t]: a leaky integrator that never fires (arXiv 2110.00375, section 4)."""
   del module
-  return weighted(neuron, drive, pixels, filters.readout_weights(drive.timesteps))
+  weights_T = filters.readout_weights(drive.timesteps)
+  total = float(weights_T.sum())
+  return weighted(neuron, drive, pixels(1 / total), weights_T, total)
+
+
+def learned(
+  module: nn.Module, neuron: neurons.LIF, drive: networks.Drive, pixels: Callable
+) -> jax.Array:
+  """sum_t w[t] y[t], with T learned weights that start as the leaky integrator's."""
+  start_T = filters.readout_weights(drive.timesteps)
+  weights_T = module.param('readout', lambda key: jnp.asarray(start_T))
+  return weighted(neuron, drive, pixels(1 / float(start_T.sum())), weights_T, weights_T.sum())
 
 
 def weighted(
-  neuron: neurons.LIF, drive: networks.Drive, pixels: Callable, weights_T: np.ndarray
+  neuron: neurons.LIF, drive: networks.Drive, synapses: tuple, weights_T: Any, total: Any
 ) -> jax.Array:
-  """sum_t weights[t] y[t], y[t] being the last convolution of the spikes at t.
+  """sum_t weights[t] y[t]; `total` is the weights' sum.
 
-  Both are linear, so that the convolution runs once, on the weighted sum of spikes, and these are
-  never stored.
+  Weighting and convolution are linear, so that the convolution runs once, on the weighted sum of
+  the spikes, and these are never stored.
   """
-  total = float(weights_T.sum())
-  respond = pixels(1 / total)
-  return respond(layout.interleave(networks.read(neuron, drive, weights_T)), total)
+  kernel, bias_C = synapses
+  pixels = networks.to_pixels(networks.read(neuron, drive, weights_T), kernel)
+  return pixels + total * layout.per_channel(bias_C, pixels)
 
 
-READOUTS = {'leaky': leaky}
+def attention(
+  module: nn.Module, neuron: neurons.LIF, drive: networks.Drive, pixels: Callable
+) -> jax.Array:
+  """`attend` to every step by a learned matrix [T, T] (Qiu et al., ICLR 2023 tiny paper, "TAID").
+
+  The convolution runs at every step; the gates are real numbers, and depend on the image.
+  """
+  timesteps = drive.timesteps
+  bound = timesteps**-0.5  # as PyTorch initialises a convolution of T inputs
+  uniform = functools.partial(jax.random.uniform, minval=-bound, maxval=bound)
+  matrix_TS = module.param('attention', uniform, (timesteps, timesteps), jnp.float32)
+  synapses = pixels(2 / timesteps)  # gates start near a half
+  operation = networks.over_time(networks.to_pixels)
+  return attend(networks.fire_and_respond(neuron, drive, operation, synapses), matrix_TS)
+
+
+def attend(y_BTHWC: jax.Array, matrix_TS: jax.Array) -> jax.Array:
+  """sum_t g[t] y[t], g[t] = sigmoid(sum_s V[t, s] mean over pixels of y[s]) in each channel.
+
+  Raises:
+    ValueError: for arrays that are not of floats, or do not fit.
+  """
+  y_BTHWC = checks.floats('y_BTHWC', y_BTHWC, 'B', 'T', 'H', 'W', 'C')
+  matrix_TS = checks.floats('matrix_TS', matrix_TS, *2 * y_BTHWC.shape[1:2])
+  mean_BTC = jnp.mean(layout.wide(y_BTHWC), axis=(2, 3))
+  gate_BTC = nn.sigmoid(jnp.einsum('bsc,ts->btc', mean_BTC, matrix_TS, precision='highest'))
+  return jnp.sum(gate_BTC[:, :, None, None] * y_BTHWC, axis=1)
+
+
+READOUTS = {'leaky': leaky, 'learned': learned, 'attention': attention}

@@ -30,18 +30,26 @@ from fsvae_jax.spiking import surrogate as surrogates
 class LIF:
   """Constants of a neuron: decay per step, threshold, name of the surrogate derivative.
 
+  `learned` names constants that layers learn, each its own; the numbers here are where they start.
+
   Raises:
-    ValueError: for a decay or threshold that is no finite number, or an unknown surrogate.
+    ValueError: for a decay or threshold that is no finite number, an unknown surrogate, another
+      name of a constant, or a learned decay that is not between 0 and 1.
   """
 
   tau: float = 0.25
   v_th: float = 0.2
   surrogate: str = 'reference_rectangle'
+  learned: tuple[str, ...] = ()
 
   def __post_init__(self):
     for field in ('tau', 'v_th'):
       object.__setattr__(self, field, checks.number(field, getattr(self, field)))
     checks.one_of('surrogate', self.surrogate, surrogates.SURROGATES)
+    for name in self.learned:
+      checks.one_of('learned constant', name, ('tau', 'v_th'))
+    if 'tau' in self.learned and not 0 < self.tau < 1:
+      raise checks.ArgumentError(f'tau is {self.tau}; to be learned, it must be between 0 and 1')
 
 
 Constants = Mapping[str, jax.Array] | None

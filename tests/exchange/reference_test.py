@@ -11,6 +11,7 @@ import jax
 import numpy as np
 import pytest
 
+from fsvae_jax import inference
 from fsvae_jax.configs import celeba, mnist
 from fsvae_jax.exchange import reference
 from fsvae_jax.models import fsvae
@@ -95,6 +96,23 @@ def test_a_file_becomes_step_0_of_a_run(tmp_path, suffix):
   state = checkpoint.Checkpoints(tmp_path / 'run', keep=1).restore(like)
   assert int(state.step) == 0
   jax.tree.map(np.testing.assert_array_equal, jax.device_get(state.variables), want)
+
+
+def test_an_esvae_checkpoint_leaves_out_the_networks_that_its_authors_never_run(tmp_path):
+  config, state = small(mnist.get_config()), dict(STATE)
+  config.model.latent = 'rate'
+  d = config.model.latent_dim
+  state['sample_layer.0.weight'] = np.arange(d * d, dtype=np.float32).reshape(d, d)
+  state['sample_layer.0.bias'] = np.arange(d, dtype=np.float32)
+  np.savez(tmp_path / 'esvae.npz', **state)
+  reference.import_checkpoint(tmp_path / 'esvae.npz', config, tmp_path / 'run')
+  variables = inference.restore(config, tmp_path / 'run').variables
+  prior = variables['params']['prior']['dense']
+  np.testing.assert_array_equal(prior['kernel'], state['sample_layer.0.weight'].T)
+  assert 'posterior' not in variables['params']
+  del state['sample_layer.0.bias']
+  with pytest.raises(ValueError, match='missing: sample_layer.0.bias'):
+    reference.convert(state, config.model.features, shapes(config))
 
 
 def test_a_file_that_does_not_fit_says_what_is_wrong(tmp_path):

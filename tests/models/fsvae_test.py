@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
-from fsvae_jax.compute import chunks
+from fsvae_jax.compute import chunks, platform
 from fsvae_jax.exchange import reference
 from fsvae_jax.models import fsvae, networks, passes
 from tests import golden
@@ -174,7 +174,7 @@ def one_image_at_a_time(patch):
 
 
 def as_accelerators_do(patch):
-  patch.setattr(jax.lax, 'platform_dependent', lambda *args, default, **_: default(*args))
+  patch.setattr(platform, 'choose', lambda *args, cpu, default: default(*args))
 
 
 @pytest.mark.parametrize('way', [one_image_at_a_time, as_accelerators_do])

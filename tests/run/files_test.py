@@ -26,7 +26,7 @@ def test_a_file_is_whole_or_as_it_was(tmp_path):
 
 def test_what_a_killed_process_left_is_cleared_and_a_living_ones_is_not(tmp_path):
   code = (
-    'import os, pathlib, signal, sys; from fsvae_jax import files\n'
+    'import os, pathlib, signal, sys; from fsvae_jax.run import files\n'
     'with files.replacing(pathlib.Path(sys.argv[1])) as partial:\n'
     '  partial.write_text("half"); os.kill(os.getpid(), signal.SIGKILL)'
   )

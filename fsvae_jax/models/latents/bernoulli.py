@@ -45,7 +45,7 @@ def make(config: Any, neuron: neurons.LIF) -> Latent:
     draw=functools.partial(draw, config),
     encode=encode,
     sample=lambda run, draws: sample(run.step('prior'), draws['picks']),
-    infer=functools.partial(infer, config.scheduled_sampling),
+    infer=functools.partial(infer, config.scheduled_sampling, PICK_GRADIENTS[config.pick_gradient]),
     distance=lambda terms: distance(terms['q'], terms['p']),
     weight=weight if config.distance_weight < 0 else config.distance_weight,
     replay=replay,
@@ -73,6 +73,7 @@ def encode(run: Pass, x_BTD: jax.Array, draws: Draws) -> jax.Array:
 
 def infer(
   rates: tuple[float, float],
+  take: Callable,
   run: Pass,
   x_BTD: jax.Array,
   draws: Draws,
@@ -85,6 +86,7 @@ def infer(
 
   Args:
     rates: of scheduled sampling, at the first and at the last step of training.
+    take: one of `PICK_GRADIENTS`.
     draws: of `draw`; without 'coins', the prior is told z as it is. A 'history' [B, T, D] among
       them is used instead of the first pass's.
     schedule: in [0, 1], the share of the training that is over.
@@ -138,6 +140,18 @@ def take(spikes_DK: jax.Array, picks_D: jax.Array) -> jax.Array:
   return jnp.sum(
     spikes_DK * jax.nn.one_hot(picks_D, spikes_DK.shape[-1], dtype=wide_type(spikes_DK)), axis=-1
   )
+
+
+def take_for_mean(spikes_DK: jax.Array, picks_D: jax.Array) -> jax.Array:
+  """`take`, with the gradient of mean_k: of the probability of which the pick is a draw
+  (straight-through, arXiv 1308.3432)."""
+  mean_D = jnp.mean(wide(spikes_DK), -1)
+  picked_D = take(jax.lax.stop_gradient(spikes_DK), picks_D)
+  return picked_D + (mean_D - jax.lax.stop_gradient(mean_D))
+
+
+# Where the gradient of a pick goes: to the picked spike, or to all K alike.
+PICK_GRADIENTS = {'picked': take, 'mean': take_for_mean}
 
 
 def shift(z_BTD: jax.Array) -> jax.Array:

@@ -1,0 +1,82 @@
+"""Read-outs against recorded arrays, against plain loops, and against each other."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import traverse_util
+
+from fsvae_jax.models import fsvae, readouts
+from tests import golden
+
+pytestmark = pytest.mark.usefixtures('quick_compilation')
+
+SIZES = {'image_size': 8, 'features': (4,), 'timesteps': 5, 'latent_dim': 6, 'draws': 3}
+IMAGE = jax.random.uniform(jax.random.key(3), (4, 8, 8, 1), minval=-1)
+
+
+def test_attention_gives_the_recorded_images_and_gradients():
+  recorded = golden.group(golden.load('family'), 'attention')
+  y_BTHWC = jnp.asarray(golden.video(recorded['y']))
+  matrix_TS = jnp.asarray(recorded['weight'][..., 0])
+  cotangent = jnp.asarray(golden.image(recorded['cotangent']))
+  image, pull = jax.vjp(lambda *args: jnp.tanh(readouts.attend(*args)), y_BTHWC, matrix_TS)
+  np.testing.assert_allclose(image, golden.image(recorded['out']), rtol=1e-5, atol=1e-6)
+  grad_y, grad_matrix = pull(cotangent)
+  np.testing.assert_allclose(grad_y, golden.video(recorded['grad_y']), rtol=1e-4, atol=1e-6)
+  np.testing.assert_allclose(grad_matrix, recorded['grad_weight'][..., 0], rtol=1e-4, atol=1e-6)
+
+
+def reconstructed(readout):
+  """(images, loss gradients by path) of an untrained model with that read-out."""
+  model = fsvae.make(**SIZES, readout=readout)
+  variables = jax.jit(model.init)(jax.random.key(0))
+
+  def loss(params):
+    batch, draws = {'image': IMAGE}, model.draw(jax.random.key(1), len(IMAGE))
+    return model.loss({**variables, 'params': params}, batch, draws)[0]
+
+  grads = jax.jit(jax.grad(loss))(variables['params'])
+  images = jax.jit(model.reconstruct)(variables, IMAGE, jax.random.key(1))
+  return images, traverse_util.flatten_dict(grads, sep='/')
+
+
+@pytest.fixture(scope='module')
+def leaky():
+  return reconstructed('leaky')
+
+
+def test_learned_weights_start_as_the_leaky_ones_and_have_a_gradient(leaky):
+  images, grads = reconstructed('learned')
+  np.testing.assert_allclose(images, leaky[0], atol=1e-6)
+  assert grads['decoder/readout'].shape == (5,) and np.all(grads['decoder/readout'] != 0)
+  for name, grad in leaky[1].items():
+    np.testing.assert_allclose(grads[name], grad, rtol=1e-3, atol=1e-6, err_msg=name)
+
+
+def test_attention_in_a_model_gives_other_images_and_a_gradient_of_its_matrix(leaky):
+  images, grads = reconstructed('attention')
+  assert images.shape == leaky[0].shape and np.abs(images - leaky[0]).max() > 1e-3
+  assert grads['decoder/attention'].shape == (5, 5) and np.any(grads['decoder/attention'] != 0)
+  assert np.abs(images).max() < 1  # tanh does not start saturated
+
+
+def test_learned_constants_start_as_the_fixed_ones_and_have_a_gradient_in_every_layer(leaky):
+  model = fsvae.make(**SIZES, learned=('tau', 'v_th'), surrogate='triangle')
+  fixed = fsvae.make(**SIZES, surrogate='triangle')
+  variables = jax.jit(model.init)(jax.random.key(0))
+  flat = traverse_util.flatten_dict(variables['params'], sep='/')
+  own = {name for name in flat if name.endswith(('/tau', '/v_th'))}
+  assert len(own) == 2 * (2 + 3 + 3 + 2)
+  without = traverse_util.unflatten_dict({k: x for k, x in flat.items() if k not in own}, sep='/')
+  batch, draws = {'image': IMAGE}, model.draw(jax.random.key(1), len(IMAGE))
+
+  def loss(model):
+    stats = variables['batch_stats']
+    of = lambda params: model.loss({'params': params, 'batch_stats': stats}, batch, draws)[0]
+    return jax.jit(jax.value_and_grad(of))
+
+  value, grads = loss(model)(variables['params'])
+  np.testing.assert_allclose(value, loss(fixed)(without)[0], rtol=1e-5)
+  grads = traverse_util.flatten_dict(grads, sep='/')
+  assert all(np.abs(grads[name]) > 0 for name in own)
