@@ -38,7 +38,8 @@ def turn_off(technique, stack):
   def put(module, name, function):
     stack.enter_context(mock.patch.object(module, name, function))
 
-  def stored_lif(neuron, x_BTF, gain_C, offset_C, residue_BF):
+  def stored_lif(neuron, x_BTF, gain_C, offset_C, residue_BF, constants=None):
+    assert not constants  # a first port has none
     derivative = surrogate.SURROGATES[neuron.surrogate]
 
     @jax.custom_jvp
@@ -56,7 +57,7 @@ def turn_off(technique, stack):
     residue_BF, spikes = lax.scan(step, residue_BF, jnp.moveaxis(drive, 1, 0))
     return jnp.moveaxis(spikes, 0, 1), residue_BF
 
-  def stored_readout(neuron, x_BTF, gain_C, offset_C, weight_T):
+  def stored_readout(neuron, x_BTF, gain_C, offset_C, weight_T, constants=None):
     spikes, _ = stored_lif(neuron, x_BTF, gain_C, offset_C, neurons.rest(x_BTF))
     return jnp.tensordot(weight_T, spikes, (0, 1))
 

@@ -63,7 +63,7 @@ def independent(config, neuron):
 
 def mean(module, neuron, drive, pixels):
   weights_T = np.full(drive.timesteps, 1 / drive.timesteps, np.float32)
-  return readouts.weighted(neuron, drive, pixels, weights_T)
+  return readouts.weighted(neuron, drive, pixels(gain=1.0), weights_T, total=1.0)
 
 
 def test_a_latent_and_a_readout_of_ones_own_train_are_counted_and_reported(tmp_path, monkeypatch):

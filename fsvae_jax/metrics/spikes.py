@@ -26,9 +26,8 @@ def evaluate(trained: Trained, images_of: Mapping[str, data.Images]) -> Result:
   images = images_of['test'][: trained.config.eval.probe]
   rows_of = {'reconstruct': images, 'generate': np.arange(len(images))}
   functions = {'reconstruct': of_reconstruction, 'generate': of_generation}
-  key = lambda seed: jax.random.fold_in(jax.random.key(trained.config.seed), 1000 + seed)
   per_seed = [
-    {p: trained.means(functions[p], rows_of[p], key=key(seed)) for p in PATHS}
+    {p: trained.means(functions[p], rows_of[p], seed=seed) for p in PATHS}
     for seed in range(trained.config.eval.seeds)
   ]
   table = lambda path, rates, layers: operations.table(layers, rates, ann[path], c.timesteps, pj)

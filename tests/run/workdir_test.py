@@ -65,7 +65,7 @@ def test_every_field_may_change_and_is_told_or_is_refused_by_name(run, name):
   section, _, field = name.rpartition('.')
   part = config[section] if section else config
   old = part[field]
-  part[field] = OTHER[type(old)](old) if type(old) in OTHER else (*old, *old)
+  part[field] = OTHER[type(old)](old) if type(old) in OTHER else (*old, *old) or ('tau',)
   if fields.may_change(name):
     assert workdir.check_same(folder, config.to_dict()) == {name: (old, part[field])}
   else:
