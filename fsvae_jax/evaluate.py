@@ -1,11 +1,12 @@
 """Evaluation of a checkpoint: metrics, eval.json, pictures, the report."""
 
+import functools
 import importlib.metadata
 import os
 import pathlib
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Callable
 
 import jax
 from absl import logging
@@ -51,9 +52,9 @@ def evaluate(
   """
   check(config)
   trained = inference.restore(config, workdir, step)
-  images_of = {split: trained.images(split) for split in ('train', 'test')}
+  images_of = functools.cache(trained.images)  # read when a metric asks, once
   workdir = trained.workdir
-  run = about(trained, images_of['test'])
+  run = about(trained, images_of('test'))
   results = {'run': run, 'figures': {}, 'seconds': {}, 'missing': {}, 'details': {}}
   earlier = read(workdir / 'eval.json')
   results = earlier if earlier.get('run') == run else results
@@ -70,14 +71,14 @@ def evaluate(
   results['ann'] = figures_of_ann(trained, results)
   save(workdir / 'eval.json', results)
   say_ann(trained, results)
-  shown = samples.grids(trained, images_of['test']), samples.rasters(trained, images_of['test'])
+  shown = samples.grids(trained, images_of('test')), samples.rasters(trained, images_of('test'))
   if jax.process_index() == 0:
     report.write(workdir, results, config.to_dict(), writer.read_metrics(workdir), *shown)
     console.say(f'figures are in {workdir}/eval.json, the report is {workdir}/report.html')
   return results
 
 
-def train_autoencoder(config: ConfigDict, images_of: Mapping[str, data.Images]) -> None:
+def train_autoencoder(config: ConfigDict, images_of: Callable[[str], data.Images]) -> None:
   """Trains the autoencoder of the Frechet distance, once for each data set.
 
   Raises:

@@ -1,4 +1,4 @@
-"""Metrics by name, as `config.eval.metrics` names them: (Trained, {split: images}) -> Result."""
+"""Metrics by name, as `config.eval.metrics` names them: (Trained, split -> images) -> Result."""
 
 from fsvae_jax.metrics import fad, inception, reconstruction, robustness, spikes
 

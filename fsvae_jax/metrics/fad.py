@@ -29,7 +29,7 @@ BATCH = 256
 AUTHORS_NAMES = {'fashion_mnist': 'fashion', 'celeb_a': 'celeba'}  # others as here
 
 
-def evaluate(trained: Trained, images_of: Mapping[str, data.Images]) -> Result:
+def evaluate(trained: Trained, images_of: Callable[[str], data.Images]) -> Result:
   """`fad` and `fad_floor` in the project's own code; with `eval.fad_reference` also in theirs."""
   if reason := too_few(images_of):
     return Result({}, missing=f'fad: {reason}')
@@ -43,18 +43,18 @@ def evaluate(trained: Trained, images_of: Mapping[str, data.Images]) -> Result:
       spaces['_authors'] = (*authors_code(config, trained.mesh), theirs)
     except (FileNotFoundError, ImportError, ValueError) as error:
       missing = f'fad_authors: {error}'
-  of = {'count': config.eval.images, 'test': len(images_of['test'])}
+  of = {'count': config.eval.images, 'test': len(images_of('test'))}
   figures = {}
-  for name, values in distances(trained, images_of['train'], spaces).items():
+  for name, values in distances(trained, images_of('train'), spaces).items():
     figure, suffix = name
     whose = spaces[suffix][2]
     figures[f'{figure}{suffix}'] = Figure(values, f'{PROTOCOLS[figure].format(**of)}, {whose}')
   return Result(figures, missing=missing)
 
 
-def too_few(images_of: Mapping[str, data.Images]) -> str:
+def too_few(images_of: Callable[[str], data.Images]) -> str:
   """Why a set is too small for these distances; '' if it is not."""
-  train, test = (len(images_of[split]) for split in ('train', 'test'))
+  train, test = (len(images_of(split)) for split in ('train', 'test'))
   few = (
     f'too few images ({train} training and {test} test images; at least {BATCH} and 2 are needed)'
   )
@@ -90,21 +90,21 @@ def distances(
 
 
 def own_code(
-  config: ConfigDict, images_of: Mapping[str, data.Images]
+  config: ConfigDict, images_of: Callable[[str], data.Images]
 ) -> tuple[Callable[[Any], np.ndarray], Gaussian]:
   """The code of the data set's autoencoder, which is trained, and the test set's Gaussian."""
   own, workdir = autoencoder(config, images_of)
   code = inference.restore(own, workdir).encode
   path = workdir / 'test_statistics.npz'
-  return code, frechet.kept(path, lambda: code(images_of['test']))
+  return code, frechet.kept(path, lambda: code(images_of('test')))
 
 
 def autoencoder(
-  config: ConfigDict, images_of: Mapping[str, data.Images]
+  config: ConfigDict, images_of: Callable[[str], data.Images]
 ) -> tuple[ConfigDict, pathlib.Path]:
   """Configuration and workdir of the run that trains the data set's autoencoder."""
   own = autoencoder_config(config)
-  names = [images_of[split].name for split in ('train', 'test')]
+  names = [images_of(split).name for split in ('train', 'test')]
   recipe = json.dumps([names, own.model.to_dict(), own.train.to_dict()])
   digest = hashlib.sha256(recipe.encode()).hexdigest()[:12]
   cache = files.expand(config.data.cache_dir, 'data.cache_dir') / 'autoencoders'

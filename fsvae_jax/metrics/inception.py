@@ -8,7 +8,7 @@ import hashlib
 import http.client
 import pathlib
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -31,9 +31,9 @@ TORCH_FIDELITY = (
 )
 
 
-def evaluate(trained: Trained, images_of: Mapping[str, data.Images]) -> Result:
+def evaluate(trained: Trained, images_of: Callable[[str], data.Images]) -> Result:
   """`fid`, `kid`, `inception_score` of `eval.images` generated images against the test set."""
-  config, test_images = trained.config, images_of['test']
+  config, test_images = trained.config, images_of('test')
   if reason := missing(trained, test_images):
     return Result({}, missing=f'fid, kid, inception_score: {reason}')
   named = config.eval.inception

@@ -1,6 +1,6 @@
 """How well test images are reconstructed: squared error, PSNR, SSIM."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Any
 
 import dm_pix
@@ -13,9 +13,9 @@ from fsvae_jax.metrics.result import Figure, Result
 WINDOW = 11  # of SSIM, pixels a side
 
 
-def evaluate(trained: Trained, images_of: Mapping[str, data.Images]) -> Result:
+def evaluate(trained: Trained, images_of: Callable[[str], data.Images]) -> Result:
   """`reconstruction_mse`, `psnr`, `ssim` of all test images, one latent sample each."""
-  images = images_of['test'][:]
+  images = images_of('test')[:]
   seeds = range(trained.config.eval.seeds)
   scores_SN3 = [scores(data.normalize(images), trained.reconstruct(images, s)) for s in seeds]
   mse, psnr, ssim = np.mean(scores_SN3, axis=1).T.tolist()

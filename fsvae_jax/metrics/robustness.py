@@ -4,7 +4,7 @@ Perturbations are pure functions of z [N, T, D] in {0, 1} and a generator; each 
 draws.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable
 
 import numpy as np
 
@@ -45,11 +45,11 @@ DROPOUTS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5)
 FLIPS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2)
 
 
-def evaluate(trained: Trained, images_of: Mapping[str, data.Images]) -> Result:
+def evaluate(trained: Trained, images_of: Callable[[str], data.Images]) -> Result:
   """Reconstruction errors under perturbation: curves, and the most telling points as figures."""
   if trained.model.record is None:
     return Result({}, missing='robustness is of spikes; this model has none')
-  images = images_of['test'][: trained.config.eval.probe]
+  images = images_of('test')[: trained.config.eval.probe]
   per_seed = [curves(trained, images, seed) for seed in range(trained.config.eval.seeds)]
   mean = {
     name: [[level, np.mean([s[name][level] for s in per_seed]).item()] for level in levels]

@@ -1,6 +1,6 @@
 """How often neurons fire, and what that costs: the counts of operations.py on real spikes."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -17,13 +17,13 @@ COST = 'µJ an image, synapses only, 45 nm figures'
 PATHS = {'reconstruct': 'test', 'generate': 'generated'}  # an image's ways, and whose spikes
 
 
-def evaluate(trained: Trained, images_of: Mapping[str, data.Images]) -> Result:
+def evaluate(trained: Trained, images_of: Callable[[str], data.Images]) -> Result:
   """Firing rates, energies and their tables; of an ANN its energy alone."""
   c, pj = trained.config.model, (trained.config.eval.ac_pj, trained.config.eval.mac_pj)
   ann = {path: layers_of(models.ann_of(c), path) for path in PATHS}
   if trained.model.record is None:
     return Result({f'energy_uj_{path}': _ann_energy(ann[path], pj) for path in PATHS})
-  images = images_of['test'][: trained.config.eval.probe]
+  images = images_of('test')[: trained.config.eval.probe]
   rows_of = {'reconstruct': images, 'generate': np.arange(len(images))}
   functions = {'reconstruct': of_reconstruction, 'generate': of_generation}
   per_seed = [

@@ -44,7 +44,7 @@ def test_weights_are_downloaded_once(tmp_path):
 
 def test_without_the_libraries_it_says_what_to_install(trained, monkeypatch):
   monkeypatch.setitem(__import__('sys').modules, 'cleanfid', None)
-  result = inception.evaluate(trained, IMAGES)
+  result = inception.evaluate(trained, IMAGES.__getitem__)
   assert not result.figures and 'fsvae_jax[inception]' in result.missing
 
 
@@ -87,7 +87,7 @@ def stand_in_weights(folder):
 def test_all_three_scores_come_out_of_the_libraries(trained, tmp_path):
   stand_in_weights(tmp_path / 'weights')
   trained.config.eval.inception = str(tmp_path / 'weights')
-  result = inception.evaluate(trained, IMAGES)
+  result = inception.evaluate(trained, IMAGES.__getitem__)
   assert not result.missing and set(result.figures) == {'fid', 'kid', 'inception_score'}
   fid = result.figures['fid']
   assert fid.values[0] == pytest.approx(0, abs=1e-2) and fid.values[1] > 1
