@@ -195,6 +195,20 @@ def test_nothing_asked_for_is_an_empty_result(name):
     assert model.generate(variables, KEY, np.int64(0)).shape == (0, 4, 4, 1)
 
 
+def test_t_frames_that_are_all_one_image_are_that_image():
+  model, variables = MODELS['fsvae'], VARIABLES['fsvae']
+  frames = np.repeat(IMAGE[:, None], 6, axis=1)
+  record = jax.jit(lambda image: model.record('spikes', variables, Z, image))
+  want, got = (record(image)['encoder/conv_0'] for image in (IMAGE, frames))
+  np.testing.assert_array_equal(got, want)
+  frames[:, 3:] *= -1  # from then on, and not before
+  changed = record(frames)['encoder/conv_0']
+  np.testing.assert_array_equal(changed[:, :3], want[:, :3])
+  assert np.any(changed[:, 3:] != want[:, 3:])
+  with pytest.raises(ValueError, match=r'image has the shape \(8, 5, 4, 4, 1\)'):
+    model.encode(variables, frames[:, :5], KEY)
+
+
 WRONG_IMAGES = {
   r'image is uint8\[8, 4, 4, 1\].*of bytes are x / 127.5 - 1': IMAGE.astype(np.uint8),
   'image is int64|image is int32': IMAGE.astype(int).tolist(),

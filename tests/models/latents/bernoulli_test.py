@@ -78,6 +78,30 @@ def test_the_gradient_goes_to_the_picked_spike_only():
   np.testing.assert_array_equal(grad, [[[0, 0, 1], [1, 0, 0]]])
 
 
+def test_the_gradient_goes_to_all_k_if_asked_and_the_value_stays_the_picked_one():
+  spikes_BDK = jax.random.bernoulli(jax.random.key(0), 0.3, (5, 4, 3)).astype(jnp.float32)
+  picks_BD = jax.random.randint(jax.random.key(1), (5, 4), 0, 3)
+  take = bernoulli.PICK_GRADIENTS['mean']
+  np.testing.assert_array_equal(take(spikes_BDK, picks_BD), bernoulli.take(spikes_BDK, picks_BD))
+  grad = jax.grad(lambda s: (take(s, picks_BD) * jnp.arange(4.0)[None]).sum())(spikes_BDK)
+  np.testing.assert_allclose(grad, np.broadcast_to(np.arange(4)[:, None] / 3, (5, 4, 3)), rtol=1e-6)
+
+
+def test_the_model_has_the_gradient_that_is_asked_for():
+  def grad_of(**fields):
+    sizes = {'image_size': 4, 'features': (4,), 'timesteps': 2, 'latent_dim': 3, 'draws': 4}
+    model = fsvae.make(**sizes, surrogate='triangle', **fields)
+    variables = model.init(jax.random.key(0))
+    batch = {'image': jax.random.uniform(jax.random.key(1), (6, 4, 4, 1), minval=-1)}
+    draws = model.draw(jax.random.key(2), 6)
+    loss = lambda params: model.loss({**variables, 'params': params}, batch, draws)[0]
+    value, grads = jax.jit(jax.value_and_grad(loss))(variables['params'])
+    return value, grads['posterior']['dense_2']['synapses']['kernel']
+
+  (picked, picked_grad), (mean, mean_grad) = grad_of(), grad_of(pick_gradient='mean')
+  assert picked == mean and np.abs(picked_grad - mean_grad).max() > 1e-6
+
+
 def test_scheduled_sampling_replaces_from_its_first_step_on_with_what_the_prior_expects():
   nets, variables = small(9, 8, 5)
   run = passes.Pass(nets.modules, variables)
