@@ -89,13 +89,6 @@ def one_of(name: str, value, known):
   return value
 
 
-def same_shape(**arrays):
-  """Raises ArgumentError, which names them and their shapes, unless all arrays have one shape."""
-  if len({array.shape for array in arrays.values()}) > 1:
-    shapes = ', '.join(f'{name} {array.shape}' for name, array in arrays.items())
-    raise ArgumentError(f'shapes must be equal, but they are: {shapes}')
-
-
 def promoted(*arrays: jax.Array) -> tuple[jax.Array, ...]:
   """The arrays in the type that their product has."""
   dtype = jnp.result_type(*arrays)

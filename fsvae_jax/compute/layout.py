@@ -1,7 +1,6 @@
 """Rearrangements that keep the batch split over devices; explicit mesh axes must be told."""
 
 import math
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -68,13 +67,6 @@ def lay_like(x: jax.Array, other: jax.Array) -> jax.Array:
     x = lax.pcast(x, tuple(next(varying) - next(varying)), to='varying')
   split = split_like(other)
   return x if split is None or split == split_like(x) else jax.sharding.reshard(x, split)
-
-
-def draw_part(draw: Callable, key: jax.Array, x_B: jax.Array, part: tuple) -> jax.Array:
-  """What `draw(key, size)` gives x [B, ...], part i of `count` equal ones, `part` = (i, count)."""
-  i, count = part
-  whole = lay_like(draw(key, len(x_B) * checks.count('part[1]', count, 1)), x_B)
-  return whole if count == 1 else take_part(whole, i, count)
 
 
 def join_parts(x_NBF: jax.Array) -> jax.Array:

@@ -20,7 +20,6 @@ from fsvae_jax.models import inputs, losses, networks, passes, readouts
 from fsvae_jax.models.inputs import Variables
 from fsvae_jax.models.interface import Latent, Model
 from fsvae_jax.models.latents import LATENTS
-from fsvae_jax.models.latents.bernoulli import PICK_GRADIENTS
 from fsvae_jax.models.passes import Pass
 from fsvae_jax.spiking import neurons, surrogate
 
@@ -56,8 +55,6 @@ class FSVAEConfig:
     tables = {
       'surrogate': surrogate.SURROGATES,
       'latent': LATENTS,
-      'pick_gradient': PICK_GRADIENTS,
-      'distance': losses.DISTANCES,
       'readout': readouts.READOUTS,
       'dtype': ('float32', 'bfloat16'),
     }

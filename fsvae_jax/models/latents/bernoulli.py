@@ -33,7 +33,9 @@ Draws = Mapping[str, jax.Array]  # 'picks', and to train 'coins' and 'noise'
 
 
 def make(config: Any, neuron: neurons.LIF) -> Latent:
-  """The latent of `FSVAEConfig`'s sizes, schedule and distance."""
+  """The latent of `FSVAEConfig`'s sizes, schedule and distance; ValueError for an unknown name."""
+  for field, table in {'distance': losses.DISTANCES, 'pick_gradient': PICK_GRADIENTS}.items():
+    checks.one_of(f'model.{field}', getattr(config, field), table)
   mlp = networks.SpikingMLP(config.latent_dim, config.draws, neuron, config.dtype)
   distance, weight = losses.DISTANCES[config.distance]
   return Latent(
