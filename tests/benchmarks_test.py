@@ -13,9 +13,9 @@ import jax
 import numpy as np
 import pytest
 
-from benchmarks import ahead, fidelity, plain, scaling, soak, streaming
+from benchmarks import ahead, fidelity, plain, quality, recipes, scaling, soak, streaming
 from benchmarks import run as speed
-from fsvae_jax import configuration, fields
+from fsvae_jax import configuration, fields, models
 from fsvae_jax.exchange import reference
 from fsvae_jax.models import fsvae, passes
 from fsvae_jax.run import signals, writer
@@ -165,6 +165,69 @@ def test_streaming_reads_and_trains(main, monkeypatch, tmp_path):
   result = json.loads(main(streaming, *flags, *small, f'data.cache_dir={tmp_path}/cache'))
   assert_finite(result)
   assert result['training']['steps'] == 10 and result['reading']['images'] >= 150
+
+
+def test_quality_counts_images_and_seconds_to_each_error(main, mnist, tmp_path):
+  small = *SMALL, 'train.batch_size=8', 'train.steps=4', f'data.path={mnist}'
+  flags = '--only', 'T=4', '--errors', '4.0', '1e-9', '--every', '2', '--out', tmp_path / 'out.json'
+  printed = main(quality, *flags, *small, 'test.batch_size=8', f'data.cache_dir={tmp_path}')
+  reached = json.loads((tmp_path / 'out.json').read_text())['results']['T=4']
+  assert list(reached) == ['4.0'] and reached['4.0'][1] == 16 and reached['4.0'][0] > 0
+  assert '| T=4 | ' in printed and printed.rstrip().endswith('| - |')
+
+
+class Study:
+  """In the place of processes that train: what each was asked for, and figures that follow."""
+
+  def __init__(self):
+    self.trained = []
+
+  def __call__(self, command, check):
+    given = dict(word.removeprefix('--').split('=', 1) for word in command if '=' in word)
+    names = {n.removeprefix('config.') for n in given if n.startswith('config.')}
+    assert check and names <= set(fields.flatten(configuration.load(given['config'])))
+    workdir, steps = pathlib.Path(given['workdir']), int(given['config.train.steps'])
+    self.trained.append((workdir.parent.name, int(given['config.seed']), steps))
+    out = writer.Writer(workdir)
+    timesteps = float(given['config.model.timesteps'])
+    out.scalars(steps, {'images_per_s': 400 / timesteps, 'validation/reconstruction': timesteps})
+    out.close()
+    figures = {'fad': {'mean': 10.0 + int(given['config.seed'])}}
+    evaluated = {'run': {'parameters': 7}, 'figures': figures}
+    (workdir / 'eval.json').write_text(json.dumps(evaluated))
+
+
+def test_recipes_train_what_is_not_finished_and_rank_by_held_out_images(
+  main, monkeypatch, tmp_path
+):
+  study = Study()
+  monkeypatch.setattr(recipes.subprocess, 'run', study)
+  flags = '--only', 'T=4', 'T=2', '--results', tmp_path / 'r.jsonl', '--runs', tmp_path / 'runs'
+  main(recipes, *flags, '--seeds', 1, '--budget', 'epochs', '--amount', 0.5)
+  assert study.trained == [('T=4', 0, 540), ('T=2', 0, 540)]
+  printed = main(recipes, *flags, '--seeds', 2, '--budget', 'epochs', '--amount', 0.5)
+  assert study.trained[2:] == [('T=4', 1, 540), ('T=2', 1, 540)]  # the first seed is not run again
+  assert printed.index('| T=2 (2) | 2 ± 0 | 10.5 ± 0.71 |') < printed.index('| T=4 (2) |')
+  page = tmp_path / 'recipes.md'
+  page.write_text('# Recipes\n\nOwn words.\n\n## old tables\n')
+  main(recipes, '--results', tmp_path / 'r.jsonl', '--page', page)
+  assert page.read_text().startswith('# Recipes\n\nOwn words.\n\n## mnist, 0.5 epochs\n')
+
+
+def test_recipes_turn_minutes_into_steps_by_a_short_run(main, monkeypatch, tmp_path):
+  study = Study()
+  monkeypatch.setattr(recipes.subprocess, 'run', study)
+  flags = '--only', 'T=4', '--results', tmp_path / 'r.jsonl', '--runs', tmp_path / 'runs'
+  main(recipes, *flags, '--seeds', 1, '--budget', 'minutes', '--amount', 2)
+  assert [steps for _, _, steps in study.trained] == [recipes.PROBE_STEPS, 2 * 60 * 100 / 50]
+
+
+def test_every_recipe_is_one_that_trains():
+  for variant in recipes.VARIANTS.values():
+    config = configuration.load('mnist')
+    config.update_from_flattened_dict(recipes.COMMON | variant)
+    fields.check_all(config)
+    models.make(config.model)
 
 
 HLO = """

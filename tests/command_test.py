@@ -12,6 +12,7 @@ import sys
 import pytest
 
 from fsvae_jax.run import writer
+from tests import smoke
 
 ROOT = pathlib.Path(__file__).parent.parent
 SMALL = """--config.model.image_size=8 --config.model.features=(4,) --config.model.timesteps=3
@@ -30,12 +31,11 @@ def folder(tmp_path_factory):
 
 def start(folder, *arguments, devices=1, stdout=subprocess.PIPE, **environment):
   """The program as a process; what it caches is in `folder`."""
-  flags = f'--xla_force_host_platform_device_count={devices}'
   cache = f'--config.data.cache_dir={folder}/cache'
   return subprocess.Popen(
     [sys.executable, '-u', '-m', 'fsvae_jax.main', *arguments, cache],
     cwd=ROOT,
-    env=os.environ | QUICK | {'XLA_FLAGS': flags} | environment,
+    env=os.environ | QUICK | {'XLA_FLAGS': smoke.xla_flags(devices)} | environment,
     stdout=stdout,
     stderr=subprocess.STDOUT if stdout == subprocess.PIPE else subprocess.PIPE,
     text=True,

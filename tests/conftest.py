@@ -3,15 +3,13 @@
 import gc
 import os
 import pathlib
-import tempfile
-
-os.environ['XLA_FLAGS'] = (
-  os.environ.get('XLA_FLAGS', '') + ' --xla_force_host_platform_device_count=4'
-)
 
 import jax
 import pytest
 
+from tests import smoke
+
+os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} {smoke.xla_flags(4)}'
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 
 
@@ -38,12 +36,13 @@ def small_process():
 
 
 @pytest.fixture(scope='session', autouse=True)
-def compilation_cache():
-  """Runs of the same configuration in one session share their compiled programs."""
-  with tempfile.TemporaryDirectory() as folder:
-    jax.config.update('jax_compilation_cache_dir', folder)
-    jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.1)
-    yield
+def compilation_cache(tmp_path_factory):
+  """All workers, and the processes that they start, share what is compiled."""
+  of_worker = tmp_path_factory.getbasetemp()
+  together = of_worker.parent if 'PYTEST_XDIST_WORKER' in os.environ else of_worker
+  jax.config.update('jax_compilation_cache_dir', str(together / 'compiled'))
+  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.1)
+  os.environ['JAX_COMPILATION_CACHE_DIR'] = str(together / 'compiled')
 
 
 @pytest.fixture(scope='module')

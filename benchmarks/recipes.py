@@ -1,0 +1,213 @@
+"""Studies: named recipes trained at one budget, a line a finished run, and docs/recipes.md of them.
+
+    python -m benchmarks.recipes --budget epochs --amount 1 --seeds 3            # every variant
+    python -m benchmarks.recipes --budget minutes --amount 20 --only strong T=4  # some, equal time
+    python -m benchmarks.recipes --page docs/recipes.md                          # trains nothing
+
+The protocol: every tenth training image is held out and ranks the variants, by its reconstruction
+error; the test set is reported. Figures on the authors' features (`--fad_reference`) are reported,
+never chosen by. A run goes on where it stopped; a finished one, in `--results`, is not run again.
+A budget in minutes is turned into steps by the rate of a short run of the same variant.
+"""
+
+import argparse
+import collections
+import json
+import pathlib
+import statistics
+import subprocess
+import sys
+
+from benchmarks import fields
+from fsvae_jax.run import files, writer
+
+PROBE_STEPS = 40
+EPOCH = 54_000  # images of MNIST and of Fashion-MNIST that are trained on
+COMMON = {
+  'data.validation': 10,
+  'train.batch_size': 50,
+  'train.log_every': 20,
+  'train.test_every': 0,
+  'train.checkpoint_every': 100,
+  'test.images': 1000,
+  'eval.metrics': ('reconstruction', 'fad', 'spikes'),
+  'eval.seeds': 1,
+}
+PUBLISHED = {'train.batch_size': 250}
+# What differs from the published recipe in all the variants below.
+STRONG = {
+  'model.surrogate': 'triangle',
+  'model.timesteps': 8,
+  'train.schedule': 'cosine',
+  'train.warmup_steps': 20,
+  'train.ema_decay': 0.98,
+}
+VARIANTS = {
+  'published': PUBLISHED,
+  'small batch': {},
+  'strong': STRONG,
+  **{f'T={t}': STRONG | {'model.timesteps': t} for t in (2, 4, 16)},
+  **{f'K={k}': STRONG | {'model.draws': k} for k in (1, 2, 5, 10)},
+  **{
+    name: STRONG | {'model.surrogate': name}
+    for name in ('reference_rectangle', 'paper_rectangle', 'arctan', 'sigmoid', 'fast_sigmoid')
+  },
+  'no EMA': STRONG | {'train.ema_decay': 0.0},
+  'constant rate': STRONG | {'train.schedule': 'constant'},
+  'rate 2e-3': STRONG | {'train.learning_rate': 2e-3},
+  'rate 4e-3': STRONG | {'train.learning_rate': 4e-3},
+  'batch 25': STRONG | {'train.batch_size': 25},
+  'batch 100': STRONG | {'train.batch_size': 100},
+  'KLD': STRONG | {'model.distance': 'kld', 'model.distance_weight': 1e-3},
+  'mean of K': STRONG | {'model.pick_gradient': 'mean'},
+  'learned neurons': STRONG | {'model.learned': ('tau', 'v_th')},
+  'learned read-out': STRONG | {'model.readout': 'learned'},
+  'TAID': STRONG | {'model.readout': 'attention'},
+  'ESVAE': STRONG | {'model.latent': 'rate', 'model.latent_dim': 32},
+  'ESVAE, D=128': STRONG | {'model.latent': 'rate'},
+}
+COLUMNS = {  # heading -> field of a finished run
+  'held-out error': 'validation',
+  'error': 'reconstruction_mse',
+  'FAD': 'fad',
+  "FAD, authors'": 'fad_authors',
+  'FAD of reconstructions': 'fad_reconstruction',
+  'recall': 'recall',
+  'SOP rate': 'sop_rate_reconstruct',
+  'µJ a sample': 'energy_uj_generate',
+  'parameters': 'parameters',
+  'images/s': 'images_per_s',
+  'minutes': 'minutes',
+}
+
+
+def train(variant, config, seed, steps, args, workdir):
+  """Trains, and evaluates if all is done, as a process; its flags are those of fsvae_jax.main."""
+  flags = fields.flags(COMMON | VARIANTS[variant] | fields.parsed(args.fields))
+  flags += [f'--config.seed={seed}', f'--config.train.steps={steps}']
+  if args.fad_reference:
+    flags.append(f'--config.eval.fad_reference={args.fad_reference}')
+  command = [sys.executable, '-m', 'fsvae_jax.main', f'--config={config}', f'--workdir={workdir}']
+  subprocess.run([*command, *flags], check=True)
+
+
+def rate(workdir):
+  """Median images/s of the lines of a run's metrics.jsonl."""
+  lines = writer.read_metrics(workdir)
+  return statistics.median(line['images_per_s'] for line in lines if 'images_per_s' in line)
+
+
+def batch_size(variant):
+  return (COMMON | VARIANTS[variant])['train.batch_size']
+
+
+def steps_of(variant, config, args, folder):
+  """How many steps the budget has for a variant."""
+  if args.budget == 'epochs':
+    return max(1, round(args.amount * EPOCH / batch_size(variant)))
+  probe = folder / 'probe'
+  train(variant, config, 0, PROBE_STEPS, args, probe)
+  return max(1, round(args.amount * 60 * rate(probe) / batch_size(variant)))
+
+
+def finished(variant, seed, args, workdir):
+  """The line of a finished run: what it was, what it cost, its figures."""
+  evaluated = files.read_json(workdir / 'eval.json')
+  last = writer.read_metrics(workdir)[-1]
+  images = last['step'] * batch_size(variant)
+  return {
+    'config': args.config,
+    'budget': f'{args.amount:g} {args.budget}',
+    'variant': variant,
+    'seed': seed,
+    'steps': last['step'],
+    'images': images,
+    'images_per_s': round(rate(workdir), 1),
+    'minutes': round(images / rate(workdir) / 60, 1),
+    'validation': last.get('validation/reconstruction'),
+    'parameters': evaluated['run']['parameters'],
+  } | {name: figure['mean'] for name, figure in evaluated['figures'].items()}
+
+
+def read(path):
+  """The lines of finished runs, oldest first."""
+  text = path.read_text('utf-8') if path.exists() else ''
+  return [json.loads(line) for line in text.splitlines()]
+
+
+def page(rows):
+  """Tables of all finished runs, one a configuration and budget, in the held-out error's order."""
+  groups = collections.defaultdict(lambda: collections.defaultdict(list))
+  for row in rows:
+    groups[row['config'], row['budget']][row['variant']].append(row)
+  tables = []
+  for (config, budget), runs in groups.items():
+    shown = {
+      h: name for h, name in COLUMNS.items() if any(name in r for v in runs.values() for r in v)
+    }
+    order = sorted(
+      runs, key=lambda variant: statistics.mean(r['validation'] for r in runs[variant])
+    )
+    lines = [' | '.join(cell(runs[variant], name) for name in shown.values()) for variant in order]
+    head = ['| variant (seeds) | ' + ' | '.join(shown) + ' |', '|---' * (len(shown) + 1) + '|']
+    body = [f'| {v} ({len(runs[v])}) | {line} |' for v, line in zip(order, lines, strict=True)]
+    tables.append('\n'.join([f'## {config}, {budget}', '', *head, *body]))
+  return '\n\n'.join(tables) + '\n'
+
+
+def cell(runs, name):
+  """Mean of the runs' figure, with their standard deviation if there are several."""
+  values = [run[name] for run in runs if run.get(name) is not None]
+  if not values:
+    return ''
+  mean = f'{statistics.mean(values):.4g}'
+  return f'{mean} ± {statistics.stdev(values):.2g}' if len(values) > 1 else mean
+
+
+def write_page(path, rows):
+  """Puts the tables behind the page's own text, which ends at its first table's heading."""
+  text = path.read_text('utf-8') if path.exists() else '# Recipes\n\n'
+  files.write_text(path, text.split('\n## ')[0].rstrip() + '\n\n' + page(rows))
+
+
+def main():
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
+  parser.add_argument('--config', default='mnist')
+  parser.add_argument('--budget', choices=('epochs', 'minutes'), default='epochs')
+  parser.add_argument('--amount', type=float, default=1.0, help='of epochs or minutes a run')
+  parser.add_argument('--seeds', type=int, default=3, help='trainings of a variant')
+  parser.add_argument('--only', nargs='+', choices=VARIANTS, default=list(VARIANTS))
+  parser.add_argument('--results', type=pathlib.Path, default='benchmarks/results/recipes.jsonl')
+  parser.add_argument('--runs', type=pathlib.Path, default='runs/recipes', help='their workdirs')
+  parser.add_argument('--fad_reference', help="folder with the authors' FAD files")
+  parser.add_argument('--page', type=pathlib.Path, help='write the tables there; train nothing')
+  fields.add_to(parser)
+  args = parser.parse_args()
+  args.results = pathlib.Path(args.results)
+  if args.page:
+    write_page(args.page, read(args.results))
+    return
+  for seed in range(args.seeds):
+    for variant in args.only:
+      done = {(r['config'], r['budget'], r['variant'], r['seed']) for r in read(args.results)}
+      if (args.config, f'{args.amount:g} {args.budget}', variant, seed) in done:
+        continue
+      folder = (
+        args.runs / f'{args.config}-{args.amount:g}-{args.budget}' / variant.replace(' ', '_')
+      )
+      workdir = folder / str(seed)
+      started = files.read_json(workdir / 'config.json') or {}
+      steps = started['train']['steps'] if started else steps_of(variant, args.config, args, folder)
+      train(variant, args.config, seed, steps, args, workdir)
+      row = finished(variant, seed, args, workdir)
+      print(json.dumps(row), flush=True)
+      files.write_text(
+        args.results, ''.join(f'{json.dumps(r)}\n' for r in [*read(args.results), row])
+      )
+  print(page(read(args.results)))
+
+
+if __name__ == '__main__':
+  main()
