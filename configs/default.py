@@ -31,6 +31,7 @@ def get_config():
   config.model.v_th = 0.2  # threshold
   # reference_rectangle, paper_rectangle, triangle, arctan, sigmoid, fast_sigmoid
   config.model.surrogate = 'reference_rectangle'
+  config.model.surrogate_width = 1.0  # times as wide as defined, about the threshold
   config.model.learned = ()  # constants of the neurons that each layer learns: tau, v_th
   config.model.latent = 'bernoulli'  # how z comes about: bernoulli, rate (ESVAE)
   config.model.pick_gradient = (

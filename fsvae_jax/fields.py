@@ -144,6 +144,7 @@ FIELDS = {
   'model.tau': number(0),
   'model.v_th': number(),
   'model.surrogate': text(),
+  'model.surrogate_width': number(above=0),
   'model.learned': NAMES_OF_CONSTANTS,
   'model.latent': text(),
   'model.pick_gradient': text(),

@@ -37,6 +37,7 @@ class FSVAEConfig:
   tau: float = 0.25
   v_th: float = 0.2
   surrogate: str = 'reference_rectangle'
+  surrogate_width: float = 1.0
   learned: tuple[str, ...] = ()
   latent: str = 'bernoulli'
   pick_gradient: str = 'picked'
@@ -81,7 +82,8 @@ class Forward(NamedTuple):
 
 def build(config: FSVAEConfig) -> Networks:
   """The networks of a configuration."""
-  c, neuron = config, neurons.LIF(config.tau, config.v_th, config.surrogate, config.learned)
+  c = config
+  neuron = neurons.LIF(c.tau, c.v_th, c.surrogate, c.learned, c.surrogate_width)
   latent = LATENTS[c.latent](c, neuron)
   readout = readouts.READOUTS[c.readout]
   encoder = networks.Encoder(c.features, c.latent_dim, c.timesteps, neuron, c.dtype)

@@ -30,26 +30,36 @@ from fsvae_jax.spiking import surrogate as surrogates
 class LIF:
   """Constants of a neuron: decay per step, threshold, name of the surrogate derivative.
 
-  `learned` names constants that layers learn, each its own; the numbers here are where they start.
+  `width` stretches that derivative about the threshold: 2 lets gradient through twice as far from
+  it, as high as before. `learned` names constants that layers learn, each its own; the numbers here are where they start.
 
   Raises:
-    ValueError: for a decay or threshold that is no finite number, an unknown surrogate, another
-      name of a constant, or a learned decay that is not between 0 and 1.
+    ValueError: for a decay, threshold or width that is no finite number, a width that is not above
+      zero, an unknown surrogate, another name of a constant, or a learned decay that is not between 0 and 1.
   """
 
   tau: float = 0.25
   v_th: float = 0.2
   surrogate: str = 'reference_rectangle'
   learned: tuple[str, ...] = ()
+  width: float = 1.0
 
   def __post_init__(self):
-    for field in ('tau', 'v_th'):
+    for field in ('tau', 'v_th', 'width'):
       object.__setattr__(self, field, checks.number(field, getattr(self, field)))
+    if self.width <= 0:
+      raise checks.ArgumentError(f'width is {self.width}; it must be above 0')
     checks.one_of('surrogate', self.surrogate, surrogates.SURROGATES)
     for name in self.learned:
       checks.one_of('learned constant', name, ('tau', 'v_th'))
     if 'tau' in self.learned and not 0 < self.tau < 1:
       raise checks.ArgumentError(f'tau is {self.tau}; to be learned, it must be between 0 and 1')
+
+  def derivative(self, u: jax.Array, v_th: float | jax.Array) -> jax.Array:
+    """do/du in the backward pass, of membranes and their threshold."""
+    if self.width != 1:
+      u = v_th + (u - v_th) / self.width
+    return surrogates.SURROGATES[self.surrogate](u, v_th)
 
 
 Constants = Mapping[str, jax.Array] | None
@@ -180,13 +190,13 @@ def _rest(x_BTF, shared):
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _fire(surrogate, u, v_th):
+def _fire(neuron, u, v_th):
   return (u > v_th).astype(u.dtype)
 
 
 @_fire.defjvp
-def _surrogate(surrogate, at_, d):
-  return _fire(surrogate, *at_), surrogates.SURROGATES[surrogate](*at_) * (d[0] - d[1])
+def _surrogate(neuron, at_, d):
+  return _fire(neuron, *at_), neuron.derivative(*at_) * (d[0] - d[1])
 
 
 def _constants(neuron, constants, x):
@@ -199,14 +209,13 @@ def _step(neuron, x, shared, residue):
   gain, offset = (per_channel(v_C, x) for v_C in (shared.gain_C, shared.offset_C))
   tau, v_th = _constants(neuron, shared.constants, x)
   u = residue + gain * x + offset
-  spike = _fire(neuron.surrogate, u, v_th)
+  spike = _fire(neuron, u, v_th)
   return u, spike, tau * u * (1 - spike)
 
 
 def _backward(neuron, x_BTF, shared, residue_BF, d_spike, d_residue_BF):
   """Reverse of the recursion, given `d_spike(t)` = dL/do[t] and dL/dr[T-1]: dL/d(x, shared, r)."""
   steps = x_BTF.shape[1]
-  derivative = surrogates.SURROGATES[neuron.surrogate]
 
   def remember(t, residue, _):
     u, _, residue = _step(neuron, wide(at(x_BTF, t)), shared, residue)
@@ -219,9 +228,9 @@ def _backward(neuron, x_BTF, shared, residue_BF, d_spike, d_residue_BF):
 
   def step(t, carry, u):  # dL/dx takes the place of the membranes
     d_residue, total = carry
-    spike = _fire(neuron.surrogate, u, v_th)
+    spike = _fire(neuron, u, v_th)
     d_o = d_spike(t) - d_residue * tau * u
-    d_fired = d_o * derivative(u, v_th)
+    d_fired = d_o * neuron.derivative(u, v_th)
     d_u = d_fired + d_residue * tau * (1 - spike)
     new = {'gain': d_u * wide(at(x_BTF, t)), 'offset': d_u}
     new |= {'tau': d_residue * u * (1 - spike), 'v_th': -d_fired}

@@ -15,7 +15,8 @@ LAYERS = golden.load('layers')
 
 def plain_lif(neuron, x_BTF, residue_BF, tau=None, v_th=None):
   """The docstring's equations with an autodiff spike: the oracle."""
-  derivative = surrogate.SURROGATES[neuron.surrogate]
+  of = surrogate.SURROGATES[neuron.surrogate]
+  derivative = lambda u, v_th: of(v_th + (u - v_th) / neuron.width, v_th)
   tau, v_th = neuron.tau if tau is None else tau, neuron.v_th if v_th is None else v_th
 
   @jax.custom_jvp
@@ -78,9 +79,9 @@ class LIFTest(chex.TestCase):
     (grad,) = pull(jnp.asarray(recorded['cotangent']))
     np.testing.assert_allclose(grad, recorded['grad_x'], rtol=1e-6, atol=1e-7)
 
-  @parameterized.parameters(*surrogate.SURROGATES)
-  def test_gradient_is_that_of_the_equations(self, name):
-    neuron = neurons.LIF(surrogate=name)
+  @parameterized.parameters(*((name, 1.0) for name in surrogate.SURROGATES), ('triangle', 2.0))
+  def test_gradient_is_that_of_the_equations(self, name, width):
+    neuron = neurons.LIF(surrogate=name, width=width)
     inputs = random_inputs()
 
     def plain(x, gain, offset, residue):

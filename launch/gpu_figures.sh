@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# The figures of docs/performance.md that need an accelerator: JSON files and tables in OUT, in under
+# 20 minutes on one card. What is finished stays when it is cut off; started again, it goes on there.
+#
+#   launch/gpu_figures.sh OUT [FIELD=VALUE ...]      # fields for a trial at small size, as in
+#   BATCHES=8 launch/gpu_figures.sh /tmp/figures 'model.features=(4,4)' model.timesteps=2
+set -euo pipefail
+
+out=${1:?where to write: launch/gpu_figures.sh OUT}
+shift
+batches=${BATCHES:-250 1000}
+cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.."
+mkdir -p "$out"
+out=$(cd "$out" && pwd)
+
+part() { # part NAME SECONDS MODULE ARGUMENTS: a process of its own, its JSON and its table
+  local name=$1 seconds=$2 module=$3
+  shift 3
+  [[ -s $out/$name.json ]] && return
+  echo "== $name"
+  timeout "$seconds" "${PYTHON:-python3}" -m "$module" --out "$out/$name.json" "$@" \
+    >"$out/$name.md" 2>"$out/$name.log" || echo "$name did not finish: see $out/$name.log"
+  cat "$out/$name.md"
+}
+
+for dtype in float32 bfloat16; do
+  # shellcheck disable=SC2086  # one word a batch size
+  part "speed_$dtype" 360 benchmarks.run --dtype "$dtype" --only train sample overhead \
+    --batches $batches --repetitions "${REPETITIONS:-20}" --seconds "${SECONDS_EACH:-3}" -- "$@"
+done
+part compile 240 benchmarks.run --only compile --seconds "${SECONDS_EACH:-3}" -- "$@"
