@@ -93,13 +93,17 @@ def build(config: FSVAEConfig) -> Networks:
 
 def init(nets: Networks, key: jax.Array) -> Variables:
   """Parameters and running statistics, as {'params' | 'batch_stats': {network: ...}}."""
+  return passes.init(nets.modules, shapes(nets), key)
+
+
+def shapes(nets: Networks) -> dict[str, tuple[int, ...]]:
+  """{network: shape [1, ...] of an input}."""
   c = nets.config
-  shapes = {
+  return {
     'encoder': (1, c.image_size, c.image_size, c.channels),
     **nets.latent.shapes,
     'decoder': (1, c.timesteps, c.latent_dim),
   }
-  return passes.init(nets.modules, shapes, key)
 
 
 def forward(

@@ -1,0 +1,134 @@
+"""NIR files of a trained FSVAE: a graph of each network, and its spikes to check a simulator with.
+
+    python -m fsvae_jax.main --mode=export --workdir=DIR --format=nir
+
+The loop z[t-1] -> network -> K spikes -> pick -> z[t] is the host's, as is the image of the
+decoder's output: the metadata of each graph say what goes in and what to do with what comes out
+(docs/export.md).
+"""
+
+import json
+import pathlib
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+try:
+  import nir
+except ImportError as error:
+  raise ImportError("NIR files need a library: pip install 'fsvae_jax[nir]'") from error
+
+from fsvae_jax import __version__, inference
+from fsvae_jax.compute import checks
+from fsvae_jax.exchange import nir_layers, nir_record
+from fsvae_jax.models import fsvae
+from fsvae_jax.run import files
+
+FORMAT = 1  # of the metadata; raised when what they mean changes
+IMAGES = 4  # whose spikes are written
+
+PICKED = (
+  'D * K spikes, of which the host picks one of each K: z[t, d] = output[d * K + pick[t, d]], '
+  'pick uniform in 0 ... K - 1'
+)
+SAYS = {
+  'encoder': {'input': 'an image in [-1, 1], the same at every step', 'output': 'x[t]'},
+  'posterior': {'input': 'x[t], then z[t-1]; z[-1] = 0', 'output': PICKED},
+  'prior': {'input': 'z[t-1]; z[-1] = 0', 'output': PICKED},
+  'decoder': {
+    'input': 'z[t]',
+    'output': 'y[t]; the host makes the image tanh(sum_t readout_weights[t] * y[t])',
+  },
+}
+INTEGRATED = 'v[t]; the host makes the image tanh(v[T-1])'
+
+
+def graphs(config: ConfigDict, variables: Any, **options: str) -> dict[str, nir.NIRGraph]:
+  """{network: graph} of a model.
+
+  Args:
+    config: `config.model`.
+    variables: of `Model.init`.
+    options: discretisation='euler' or 'exponential', the solver that takes the steps;
+      readout='host', or 'li', a leaky integrator in the graph; upsampling='affine' or 'dilated',
+      how transposed convolutions are written (see nir_layers.py).
+
+  Raises:
+    ValueError: for an unknown option, or a model that cannot be written; names option or layer.
+  """
+  chosen = nir_layers.Options(**options)
+  checks.one_of('discretisation', chosen.discretisation, nir_layers.DISCRETISATIONS)
+  checks.one_of('readout', chosen.readout, nir_layers.READOUTS)
+  checks.one_of('upsampling', chosen.upsampling, nir_layers.UPSAMPLINGS)
+  if config.name != 'fsvae':
+    raise ValueError(f'model.name is {config.name}, a model without spikes; NIR is of spikes')
+  nets = _networks(config)
+  layers = nir_layers.layers_of(nets, variables)
+  about = {
+    'format': FORMAT,
+    'written_by': f'fsvae_jax {__version__}',
+    'discretisation': chosen.discretisation,
+    'dt': nir_layers.DT,
+    'timesteps': config.timesteps,
+    'draws': config.draws,
+  }
+  made = {}
+  for network, own in layers.items():
+    says: dict[str, Any] = {'network': network, **SAYS[network]}
+    if network == 'decoder' and chosen.readout == 'li':
+      says['output'] = INTEGRATED
+    elif network == 'decoder':
+      says['readout_weights'] = nir_layers.readout_weights(nets, variables)
+    made[network] = nir_layers.NETWORKS[network](config, chosen, own).graph(about | says)
+  return made
+
+
+def export(trained: inference.Trained, folder: pathlib.Path, **options: str) -> None:
+  """Writes `<network>.nir`, `<network>_spikes.nir` and `layers.json` of a run into a folder.
+
+  The spikes are those of images that the model has drawn, so that no data set is needed.
+
+  Args:
+    options: of `graphs`.
+
+  Raises:
+    ValueError: as `graphs` does.
+  """
+  config, variables = trained.config.model, jax.device_get(trained.variables)
+  made = graphs(config, variables, **options)
+  recorded = nir_record.record(config, variables, trained.generate(IMAGES))
+  for network, graph in made.items():
+    nir.write(folder / f'{network}.nir', graph)
+    nir.write_data(folder / f'{network}_spikes.nir', nir_record.data(graph, recorded))
+  rows = nir_record.table(made, variables, recorded)
+  files.write_text(folder / 'layers.json', json.dumps(rows, indent=2))
+
+
+def read(path: str | pathlib.Path) -> nir.NIRGraph:
+  """A graph that `export` wrote.
+
+  Raises:
+    ValueError: for a file that is damaged, of another program, or of a later version of this one.
+    FileNotFoundError: if it is not there.
+  """
+  path = files.expand(path, 'path')
+  if not path.is_file():
+    raise FileNotFoundError(f'no file at {path}')
+  try:
+    graph = nir.read(path)
+  except Exception as error:  # h5py's and nir's are of many kinds
+    raise ValueError(f'{path} is damaged, or no NIR file ({error}): export it again') from error
+  about = graph.metadata
+  if 'format' not in about or about.get('network') not in SAYS:
+    raise ValueError(f'{path} is a NIR file of another program: read it with nir.read')
+  if about['format'] > FORMAT:
+    raise ValueError(
+      f'{path} was written by {about["written_by"]}, in format {about["format"]}; this version '
+      f'knows up to {FORMAT}: upgrade fsvae_jax'
+    )
+  return graph
+
+
+def _networks(config):
+  return fsvae.build(fsvae.FSVAEConfig(**{k: v for k, v in config.items() if k != 'name'}))

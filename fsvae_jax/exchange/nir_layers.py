@@ -1,0 +1,308 @@
+"""The networks of a trained FSVAE as nodes of NIR, the Neuromorphic Intermediate Representation.
+
+NIR's neuron is tau dv/dt = v_leak - v + R I (doi 10.1038/s41467-024-52259-9). One step of it is
+
+    v[t] = decay * v[t-1] + (1 - decay) * (v_leak + R I[t])     a spike where v > v_threshold; v = 0
+
+so that with R = 1, and weights in which tdBN is folded, divided by 1 - decay, v is the membrane u
+of `neurons.lif`. Shapes are channels-first.
+
+NIR has no transposed convolution. Both ways of writing one are exact:
+
+affine   a matrix, on flat layers. Every simulator has it; its size is the side's fourth power.
+dilated  a `Conv2d` with the layer's own weights, dilated. Layers lie on a grid of the image's size
+         and a row and column more; a layer of s pixels a side uses every (size / s)th point. No
+         synapse reaches the neurons between; the bias, which a `Conv2d` would give to them too, is
+         v_leak of those that are used.
+"""
+
+import math
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import nir
+import numpy as np
+
+from fsvae_jax.models import fsvae, inputs, networks
+from fsvae_jax.spiking import filters
+
+DT = 1e-4  # seconds a step: what snnTorch's importer takes for granted
+LARGEST = 2**26  # weights of an affine node
+READOUT_DECAY = 0.8
+
+
+class Layer(NamedTuple):
+  """v[t] = decay * v[t-1] + (1 - decay) * (x[t] * kernel + bias); arrays are float64.
+
+  Attributes:
+    kernel: [in, out] or [3, 3, in, out].
+    bias: [out].
+    decay, v_th: of the neurons; (0, None) of a layer without.
+  """
+
+  kernel: np.ndarray
+  bias: np.ndarray
+  decay: float = 0.0
+  v_th: float | None = None
+
+
+Layers = Mapping[str, Layer]
+
+
+class Options(NamedTuple):
+  """A row each of DISCRETISATIONS, READOUTS and UPSAMPLINGS."""
+
+  discretisation: str = 'euler'
+  readout: str = 'host'
+  upsampling: str = 'affine'
+
+
+class Discretisation(NamedTuple):
+  """A solver's step: the time constant (in steps) that gives a decay, and the reverse."""
+
+  tau: Callable[[float], float]
+  decay: Callable[[Any], Any]
+
+
+def layers_of(nets: fsvae.Networks, variables: Any) -> dict[str, dict[str, Layer]]:
+  """{network: {layer: Layer}} of `Model.init`'s variables, tdBN folded in.
+
+  Raises:
+    ValueError: naming a parameter that belongs to no spiking layer, or a neuron that NIR lacks.
+  """
+  return {
+    network: {
+      name: _folded(f'{network}/{name}', variables['params'][network][name], drive)
+      for name, drive in drives.items()
+    }
+    | _without_neurons(network, variables['params'][network], drives)
+    for network, drives in _drives(nets, variables).items()
+  }
+
+
+def _drives(nets, variables):
+  """{network: {layer: (gain, offset, constants)}}: tdBN and neurons as the layers have them."""
+  spiking = lambda module, _: isinstance(module, networks.SpikingLayer)
+  neuron = {'tau': nets.config.tau, 'v_th': nets.config.v_th}
+
+  @jax.jit
+  def drives(variables):
+    found = {}
+    for name, shape in fsvae.shapes(nets).items():
+      apply = nets.modules[name].apply
+      kept = apply(
+        inputs.own(variables, name),
+        jnp.zeros(shape),
+        capture_intermediates=spiking,
+        mutable=['intermediates'],
+      )[1].get('intermediates', {})
+      calls = ((layer, of['__call__'][0]) for layer, of in kept.items())
+      found[name] = OrderedDict(  # whose order jit keeps: that of computation
+        (layer, (drive.gain_C, drive.offset_C, neuron | drive.constants)) for layer, drive in calls
+      )
+    return found
+
+  return jax.tree.map(lambda x: np.asarray(x, np.float64), jax.device_get(drives(variables)))
+
+
+def _folded(name, params, drive):
+  gain_C, offset_C, constants = drive
+  decay, v_th = float(constants['tau']), float(constants['v_th'])
+  if not 0 < decay < 1:
+    raise ValueError(f'the neurons of {name} decay by {decay} a step; in NIR it is between 0 and 1')
+  kernel, bias_C = _float64(params['synapses'])
+  scale_C = gain_C / (1 - decay)
+  return Layer(kernel * scale_C, bias_C * scale_C + offset_C / (1 - decay), decay, v_th)
+
+
+def _float64(synapses):
+  return np.asarray(synapses['kernel'], np.float64), np.asarray(synapses['bias'], np.float64)
+
+
+def _without_neurons(network, params, spiking):
+  """The decoder's last convolution; what is neither that, nor spiking, nor a read-out's weights is
+  refused."""
+  known = {'pixels', 'readout'} if network == 'decoder' else set()
+  for name in set(params) - set(spiking) - known:
+    raise ValueError(
+      f'{network}/{name} has no node in NIR, which knows synapses and spiking neurons alone: train '
+      'with model.latent bernoulli and model.readout leaky or learned, or export --format=stablehlo'
+    )
+  if 'pixels' not in params:
+    return {}
+  return {'pixels': Layer(*_float64(params['pixels']))}
+
+
+def readout_weights(nets: fsvae.Networks, variables: Any) -> np.ndarray:
+  """float32 [T]: how the steps of the decoder's output weigh in the image."""
+  learned = variables['params']['decoder'].get('readout')
+  return np.asarray(filters.readout_weights(nets.config.timesteps) if learned is None else learned)
+
+
+class Nodes:
+  """A chain of nodes in the making, for a solver of DISCRETISATIONS."""
+
+  def __init__(self, discretisation: str, *input_shape: int) -> None:
+    self.nodes: dict[str, nir.NIRNode] = {'input': nir.Input(np.array(input_shape))}
+    self._tau = DISCRETISATIONS[discretisation].tau
+
+  def add(self, name: str, synapses: nir.NIRNode, layer: Layer, leak: Any = 0.0, **about) -> None:
+    """Synapses, and if the layer has some, their neurons, named `<name>_lif`."""
+    self.nodes[name] = synapses
+    if layer.v_th is not None:
+      full = self._full(synapses)
+      tau, v_th = full(DT * self._tau(layer.decay)), full(layer.v_th)
+      leak = (full(0.0) + leak).astype(np.float32)
+      self.nodes[f'{name}_lif'] = nir.LIF(tau, full(1), leak, v_th, full(0), metadata=about)
+
+  def integrate(self, name: str) -> None:
+    """A leaky integrator, never firing, of what the node `name` gives."""
+    full = self._full(self.nodes[name])
+    tau = full(DT * self._tau(READOUT_DECAY))
+    self.nodes[f'{name}_li'] = nir.LI(tau, full(1), full(0))
+
+  def graph(self, metadata: Mapping[str, Any]) -> nir.NIRGraph:
+    """The chain, from `input` to `output`."""
+    *_, last = self.nodes.values()
+    nodes = self.nodes | {'output': nir.Output(np.array(last.output_type['output']))}
+    names = list(nodes)
+    return nir.NIRGraph(nodes, list(zip(names, names[1:], strict=False)), dict(metadata))
+
+  def _full(self, node):
+    shape = tuple(int(size) for size in node.output_type['output'])
+    return lambda value: np.full(shape, value, np.float32)
+
+
+def encoder(config: Any, options: Options, layers: Layers) -> Nodes:
+  """Convolutions; the dense layer is one over the whole image, so that nothing is reshaped."""
+  size = config.image_size
+  nodes = Nodes(options.discretisation, config.channels, size, size)
+  for name, layer in layers.items():
+    kernel, stride, padding = layer.kernel, 2, 1
+    if kernel.ndim == 2:
+      kernel, stride, padding = kernel.reshape(size, size, -1, kernel.shape[1]), 1, 0
+    nodes.add(name, _conv(size, kernel, layer.bias, stride, padding), layer)
+    size //= 2
+  return nodes
+
+
+def dense(config: Any, options: Options, layers: Layers) -> Nodes:
+  """Posterior and prior: affine layers."""
+  del config
+  first, *_ = layers.values()
+  nodes = Nodes(options.discretisation, len(first.kernel))
+  for name, layer in layers.items():
+    nodes.add(name, _affine(layer.kernel.T, layer.bias), layer)
+  return nodes
+
+
+def decoder(config: Any, options: Options, layers: Layers) -> Nodes:
+  """By the upsampling and the read-out of the options.
+
+  Raises:
+    ValueError: for a leaky integrator in place of learned weights, or too large a matrix.
+  """
+  if options.readout == 'li':
+    if config.readout != 'leaky':
+      raise ValueError(
+        f'decoder/readout is {config.readout}, and a leaky integrator has weights of its own: '
+        '--readout=host'
+      )
+    pixels, gain = layers['pixels'], 1 / (1 - READOUT_DECAY)
+    pixels = pixels._replace(kernel=gain * pixels.kernel, bias=gain * pixels.bias)
+    layers = {**layers, 'pixels': pixels}
+  nodes = UPSAMPLINGS[options.upsampling](config, options, layers)
+  if options.readout == 'li':
+    nodes.integrate('pixels')
+  return nodes
+
+
+def decoder_affine(config: Any, options: Options, layers: Layers) -> Nodes:
+  """Matrices on flat layers, channels first.
+
+  Raises:
+    ValueError: for a matrix larger than `LARGEST`.
+  """
+  nodes, side = Nodes(options.discretisation, config.latent_dim), _side(config)
+  for name, layer in layers.items():
+    kernel, bias = layer.kernel, layer.bias
+    if kernel.ndim == 2:
+      weight = _images(kernel, side).reshape(len(kernel), -1).T
+      bias = _images(bias, side).reshape(-1)
+    else:
+      stride = 1 if name == 'pixels' else 2
+      count = math.prod(kernel.shape[2:]) * side**4 * stride**2
+      if count > LARGEST:
+        raise ValueError(
+          f'decoder/{name} as an affine node has {count:,} weights; the most are {LARGEST:,}: '
+          f'--upsampling=dilated writes it with {kernel.size:,}'
+        )
+      weight, side = _matrix(kernel, side, stride), side * stride
+      bias = np.repeat(bias, side**2)
+    nodes.add(name, _affine(weight, bias), layer)
+  return nodes
+
+
+def decoder_dilated(config: Any, options: Options, layers: Layers) -> Nodes:
+  """Dilated convolutions on the grid of the image."""
+  size, side = config.image_size, _side(config)
+  nodes = Nodes(options.discretisation, config.latent_dim, 1, 1)
+  for name, layer in layers.items():
+    kernel, bias, spacing = layer.kernel, layer.bias[:, None, None], size // side
+    if name == 'pixels':  # the fourth tap, a zero, takes the row and column too many away
+      taps = np.pad(kernel[::-1, ::-1], ((0, 1), (0, 1), (0, 0), (0, 0)))
+      nodes.add(name, _conv(size + 1, taps, layer.bias, 1, 1), layer)
+      continue
+    if kernel.ndim == 2:  # from one point: tap side - y gives row y, tap 0 the row too many
+      taps = kernel.reshape(len(kernel), side, side, -1)[:, ::-1, ::-1].transpose(1, 2, 0, 3)
+      taps = np.pad(taps, ((1, 0), (1, 0), (0, 0), (0, 0)))
+      synapses = _conv(1, taps, 0.0, 1, size, spacing)
+      bias = _images(layer.bias, side)
+    else:
+      side, spacing = 2 * side, spacing // 2
+      synapses = _conv(size + 1, kernel[::-1, ::-1], 0.0, 1, spacing, spacing)
+    leak = np.zeros((len(bias), size + 1, size + 1))
+    leak[:, :size:spacing, :size:spacing] = bias
+    nodes.add(name, synapses, layer, leak, spacing=spacing)
+  return nodes
+
+
+def _side(config):
+  """Of the decoder's smallest image."""
+  return config.image_size // 2 ** len(config.features)
+
+
+def _images(x, side):
+  """[..., side * side * C] to [..., C, side, side]."""
+  return np.moveaxis(x.reshape(*x.shape[:-1], side, side, -1), -1, -3)
+
+
+def _matrix(kernel, side, stride):
+  """[out * Y * X, in * y * x] of a transposed convolution: tap Y - stride * y + 1 from y to Y."""
+  Y, y, tap = np.ogrid[: side * stride, :side, :3]
+  taken = (tap == Y - stride * y + 1).astype(np.float32)
+  weight = np.einsum('Yyk,Xxl,klio->oYXiyx', taken, taken, kernel.astype(np.float32), optimize=True)
+  return weight.reshape(kernel.shape[3] * (side * stride) ** 2, -1)
+
+
+def _affine(weight, bias):
+  return nir.Affine(np.ascontiguousarray(weight, np.float32), np.asarray(bias, np.float32))
+
+
+def _conv(size, kernel, bias, stride, padding, dilation=1):
+  weight = np.ascontiguousarray(kernel.transpose(3, 2, 0, 1), np.float32)
+  bias = np.broadcast_to(np.asarray(bias, np.float32), len(weight)).copy()
+  pairs = ((n, n) for n in (stride, padding, dilation))
+  return nir.Conv2d((size, size), weight, *pairs, groups=1, bias=bias)
+
+
+DISCRETISATIONS = {
+  'euler': Discretisation(lambda decay: 1 / (1 - decay), lambda tau: 1 - 1 / tau),
+  'exponential': Discretisation(lambda decay: -1 / math.log(decay), lambda tau: np.exp(-1 / tau)),
+}
+UPSAMPLINGS = {'affine': decoder_affine, 'dilated': decoder_dilated}
+READOUTS = ('host', 'li')
+NETWORKS = {'encoder': encoder, 'posterior': dense, 'prior': dense, 'decoder': decoder}

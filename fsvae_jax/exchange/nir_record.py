@@ -1,0 +1,116 @@
+"""What lies beside the graphs of an export: the spikes of each layer, and a table of the layers."""
+
+import functools
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import nir
+import numpy as np
+
+from fsvae_jax import models
+from fsvae_jax.models.latents import bernoulli
+
+
+class Record(NamedTuple):
+  """What happened in all networks while images were reconstructed; the prior is told the same z.
+
+  Attributes:
+    inputs: {network: [B, T, ...]}.
+    spikes: {'network/layer': [B, T, C] or [B, T, C, H, W]}.
+    image: [B, C, H, W] that was decoded.
+    operations: {'network/layer': networks.Operations}.
+  """
+
+  inputs: dict[str, np.ndarray]
+  spikes: dict[str, np.ndarray]
+  image: np.ndarray
+  operations: dict[str, Any]
+
+
+def record(config: Mapping[str, Any], variables: Any, image_BHWC: np.ndarray) -> Record:
+  """The record of images in [-1, 1], for picks of a fixed key; synapses compute in float32."""
+  model = models.make({**config, 'dtype': 'float32'})
+  made = jax.device_get(_record(model, variables, image_BHWC))
+  side = config['image_size'] // 2 ** len(config['features'])
+  dense = made.spikes['decoder/dense']
+  made.spikes['decoder/dense'] = dense.reshape(*dense.shape[:2], side, side, -1)
+  first = lambda x: np.moveaxis(x, -1, -3) if x.ndim > 3 else x
+  return made._replace(**{name: jax.tree.map(first, getattr(made, name)) for name in ARRAYS})
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _record(model, variables, image_BHWC):
+  z_BTD = model.encode(variables, image_BHWC, jax.random.key(0))
+  both = lambda what: what(z_BTD, image_BHWC) | what(z_BTD)  # with posterior, and with prior
+  spikes = both(functools.partial(model.record, 'spikes', variables))
+  history_BTD, x_BTD = bernoulli.shift(z_BTD), spikes['encoder/dense']
+  shape = len(image_BHWC), z_BTD.shape[1], *image_BHWC.shape[1:]
+  inputs = {
+    'encoder': jnp.broadcast_to(image_BHWC[:, None], shape),
+    'posterior': jnp.concatenate((x_BTD, history_BTD), axis=-1),
+    'prior': history_BTD,
+    'decoder': z_BTD,
+  }
+  operations = both(functools.partial(model.operations, variables))
+  return Record(inputs, spikes, model.decode(variables, z_BTD), operations)
+
+
+def data(graph: nir.NIRGraph, recorded: Record) -> nir.NIRGraphData:
+  """Input and spikes of every layer of a graph's network; of the decoder also the image."""
+  network, dt = graph.metadata['network'], float(graph.metadata['dt'])
+  gridded = lambda x, dt: nir.TimeGriddedData(x.reshape(*x.shape[:2], -1), dt)
+  nodes = {'input': {'input': gridded(recorded.inputs[network], dt)}}
+  for name, node in graph.nodes.items():
+    if isinstance(node, nir.LIF):
+      spikes = recorded.spikes[f'{network}/{name.removesuffix("_lif")}']
+      nodes[name] = {'spikes': gridded(on_grid(node, spikes) > 0, dt)}
+  if network == 'decoder':
+    image = recorded.image[:, None]
+    nodes['output'] = {'image': gridded(image, dt * recorded.inputs[network].shape[1])}
+  return nir.NIRGraphData({name: nir.NIRNodeData(of) for name, of in nodes.items()})
+
+
+def on_grid(node: nir.LIF, x: np.ndarray) -> np.ndarray:
+  """Values [B, T, C, H, W] of a layer's neurons where the node has them, and zero elsewhere."""
+  spacing = node.metadata.get('spacing')
+  if spacing is None:
+    return x
+  grid = np.zeros((*x.shape[:2], *node.v_threshold.shape), x.dtype)
+  height, width = (side * spacing for side in x.shape[3:])
+  grid[..., :height:spacing, :width:spacing] = x
+  return grid
+
+
+def table(
+  graphs: Mapping[str, nir.NIRGraph], variables: Any, recorded: Record
+) -> list[dict[str, Any]]:
+  """A row a layer: what a chip has to hold of it.
+
+  Its neurons, each with one number of state; synapses, those beyond a border left out, and how many
+  a neuron has in the mean and an input at most; weights, which at 8 bits are as many bytes, and the
+  weights of its node in the graph.
+  """
+  rows = []
+  for name, layer in recorded.operations.items():
+    network, own = name.split('/')
+    params = variables['params'][network][own]
+    spikes = recorded.spikes.get(name)
+    outputs = (recorded.image[0] if spikes is None else spikes[0, 0]).size
+    synapses = int(layer.reach.sum())
+    rows.append(
+      {
+        'layer': name,
+        'neurons': 0 if spikes is None else outputs,
+        'synapses': synapses,
+        'fan_in': synapses / outputs,
+        'fan_out': int(layer.reach.max()),
+        'weights': params.get('synapses', params)['kernel'].size,
+        'node_weights': graphs[network].nodes[own].weight.size,
+      }
+    )
+  return rows
+
+
+ARRAYS = ('inputs', 'spikes', 'image')
