@@ -8,7 +8,6 @@ on in the next.
 """
 
 import argparse
-import functools
 import importlib.metadata
 import itertools
 import pathlib
@@ -50,9 +49,7 @@ def _steps(module, x_TBF):
 def spyx(graph, x_TBF, dt):
   from spyx import nir as of_spyx
 
-  first = np.moveaxis(x_TBF, 2, -1) if x_TBF.ndim == 5 else x_TBF  # channels last
-  y_TBF = np.asarray(of_spyx.from_nir(graph, first, dt)[1])
-  return np.moveaxis(y_TBF, -1, 2) if y_TBF.ndim == 5 else y_TBF
+  return _channels_first(of_spyx.from_nir(graph, _channels_last(x_TBF), dt)[1])
 
 
 def jaxpike(graph, x_TBF, dt):
@@ -60,7 +57,15 @@ def jaxpike(graph, x_TBF, dt):
   from jaxpike import nir as of_jaxpike
 
   module = of_jaxpike.from_nir(graph, dt_seconds=dt)
-  return np.asarray(execution.unroll(module, x_TBF)[0])
+  return _channels_first(execution.unroll(module, _channels_last(x_TBF))[0])
+
+
+def _channels_last(x):
+  return np.moveaxis(x, 2, -1) if x.ndim == 5 else x
+
+
+def _channels_first(x):
+  return np.moveaxis(np.asarray(x), -1, 2) if x.ndim == 5 else np.asarray(x)
 
 
 def prefix(graph: nir.NIRGraph, last: str) -> nir.NIRGraph:
@@ -75,26 +80,28 @@ def prefix(graph: nir.NIRGraph, last: str) -> nir.NIRGraph:
 
 
 def compare(simulate, folder: pathlib.Path, network: str, images: int) -> list[dict]:
-  """A row a layer: spikes, and the share of neurons and steps in which they are as recorded."""
+  """A row a layer: its spikes, and the share of neurons and steps in which they are as recorded.
+
+  Of the decoder also the largest difference of a pixel.
+  """
   graph = nir.read(folder / f'{network}.nir')
   recorded = nir.read_data(folder / f'{network}_spikes.nir').nodes
-  dt = float(graph.metadata['dt'])
-  x_TBF = np.moveaxis(recorded['input'].observables['input'].data[:images], 1, 0)
+  observed = lambda name, what: recorded[name].observables[what].data[:images]
+  x_TBF = np.moveaxis(observed('input', 'input'), 1, 0).astype(np.float32)
   x_TBF = x_TBF.reshape(*x_TBF.shape[:2], *graph.nodes['input'].output_type['output'])
+  run = lambda last: simulate(prefix(graph, last), x_TBF.copy(), float(graph.metadata['dt']))
   rows = []
-  for name in sorted((n for n in recorded if n.endswith('_lif')), key=functools.partial(depth, graph)):
-    got_TBF = simulate(prefix(graph, name), np.array(x_TBF, np.float32), dt)
-    wanted = np.moveaxis(recorded[name].observables['spikes'].data[:images], 1, 0)
-    got = got_TBF.reshape(wanted.shape) > 0
-    differ = int((got != wanted).sum())
-    rows.append({'layer': f'{network}/{name}', 'values': wanted.size, 'spikes': int(wanted.sum())})
-    rows[-1] |= {'spikes there': int(got.sum()), 'differ': differ, 'equal': 1 - differ / got.size}
+  for name in [n for n in prefix(graph, 'output').nodes if n.endswith('_lif')]:
+    wanted = np.moveaxis(observed(name, 'spikes'), 1, 0)
+    got = run(name).reshape(wanted.shape) > 0
+    row = {'layer': f'{network}/{name}', 'spikes': int(wanted.sum()), 'theirs': int(got.sum())}
+    rows.append(row | {'values': wanted.size, 'equal': float(np.mean(got == wanted))})
+  if 'readout_weights' in graph.metadata:
+    image = np.tanh(np.einsum('t,tb...->b...', graph.metadata['readout_weights'], run('pixels')))
+    wanted = observed('output', 'image')
+    off = np.abs(image.reshape(wanted.shape) - wanted).max()
+    rows.append({'layer': 'decoder/image', 'values': wanted.size, 'largest difference': float(off)})
   return rows
-
-
-def depth(graph: nir.NIRGraph, name: str) -> int:
-  """How many nodes come before."""
-  return len(prefix(graph, name).nodes)
 
 
 def main() -> None:
@@ -113,10 +120,9 @@ def main() -> None:
       try:
         rows = compare(SIMULATORS[name], args.folder, network, args.images)
       except Exception as error:  # whatever a simulator says of a graph that it cannot read
-        print(f'{title}: {network}: {type(error).__name__}: {error}')
-        continue
+        rows = [{'layer': network, type(error).__name__: error}]
       for row in rows:
-        print(f'{title}: ' + ', '.join(f'{k} {v:.6g}' if k == 'equal' else f'{k} {v}' for k, v in row.items()))
+        print(f'{title}: ' + ', '.join(f'{key} {value}' for key, value in row.items()))
 
 
 SIMULATORS = {

@@ -37,7 +37,7 @@ SAYS = {
   'posterior': {'input': 'x[t], then z[t-1]; z[-1] = 0', 'output': PICKED},
   'prior': {'input': 'z[t-1]; z[-1] = 0', 'output': PICKED},
   'decoder': {
-    'input': 'z[t]',
+    'input': 'z[t], and of a dilated one then a 1',
     'output': 'y[t]; the host makes the image tanh(sum_t readout_weights[t] * y[t])',
   },
 }

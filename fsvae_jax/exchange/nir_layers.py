@@ -11,9 +11,9 @@ NIR has no transposed convolution. Both ways of writing one are exact:
 
 affine   a matrix, on flat layers. Every simulator has it; its size is the side's fourth power.
 dilated  a `Conv2d` with the layer's own weights, dilated. Layers lie on a grid of the image's size
-         and a row and column more; a layer of s pixels a side uses every (size / s)th point. No
-         synapse reaches the neurons between; the bias, which a `Conv2d` would give to them too, is
-         v_leak of those that are used.
+         and a row and column more; a layer of s pixels a side uses every (size / s)th point, and no
+         synapse reaches the neurons between. As the bias of a `Conv2d` would, the bias comes from a
+         channel more, which always fires: the last, in the input as in every layer.
 """
 
 import math
@@ -149,14 +149,13 @@ class Nodes:
     self.nodes: dict[str, nir.NIRNode] = {'input': nir.Input(np.array(input_shape))}
     self._tau = DISCRETISATIONS[discretisation].tau
 
-  def add(self, name: str, synapses: nir.NIRNode, layer: Layer, leak: Any = 0.0, **about) -> None:
+  def add(self, name: str, synapses: nir.NIRNode, layer: Layer, **about: int) -> None:
     """Synapses, and if the layer has some, their neurons, named `<name>_lif`."""
     self.nodes[name] = synapses
     if layer.v_th is not None:
       full = self._full(synapses)
       tau, v_th = full(DT * self._tau(layer.decay)), full(layer.v_th)
-      leak = (full(0.0) + leak).astype(np.float32)
-      self.nodes[f'{name}_lif'] = nir.LIF(tau, full(1), leak, v_th, full(0), metadata=about)
+      self.nodes[f'{name}_lif'] = nir.LIF(tau, full(1), full(0), v_th, full(0), metadata=about)
 
   def integrate(self, name: str) -> None:
     """A leaky integrator, never firing, of what the node `name` gives."""
@@ -247,27 +246,36 @@ def decoder_affine(config: Any, options: Options, layers: Layers) -> Nodes:
 
 
 def decoder_dilated(config: Any, options: Options, layers: Layers) -> Nodes:
-  """Dilated convolutions on the grid of the image."""
+  """Dilated convolutions on the grid of the image; a 1 follows z[t] in the input."""
   size, side = config.image_size, _side(config)
-  nodes = Nodes(options.discretisation, config.latent_dim, 1, 1)
+  nodes = Nodes(options.discretisation, config.latent_dim + 1, 1, 1)
   for name, layer in layers.items():
-    kernel, bias, spacing = layer.kernel, layer.bias[:, None, None], size // side
+    kernel, bias = layer.kernel, layer.bias
     if name == 'pixels':  # the fourth tap, a zero, takes the row and column too many away
-      taps = np.pad(kernel[::-1, ::-1], ((0, 1), (0, 1), (0, 0), (0, 0)))
-      nodes.add(name, _conv(size + 1, taps, layer.bias, 1, 1), layer)
-      continue
-    if kernel.ndim == 2:  # from one point: tap side - y gives row y, tap 0 the row too many
-      taps = kernel.reshape(len(kernel), side, side, -1)[:, ::-1, ::-1].transpose(1, 2, 0, 3)
+      taps = np.pad(kernel[::-1, ::-1], ((0, 1), (0, 1), (0, 1), (0, 0)))
+      nodes.add(name, _conv(size + 1, taps, bias, 1, 1), layer)
+    elif kernel.ndim == 2:  # of one point: tap side - y gives row y, tap 0 the row too many
+      taps = kernel.reshape(len(kernel), side, side, -1).transpose(1, 2, 0, 3)
+      taps = _with_constant(taps, bias.reshape(side, side, -1), layer)[::-1, ::-1]
       taps = np.pad(taps, ((1, 0), (1, 0), (0, 0), (0, 0)))
-      synapses = _conv(1, taps, 0.0, 1, size, spacing)
-      bias = _images(layer.bias, side)
+      synapses = _conv(1, taps, 0.0, 1, size, size // side)
+      nodes.add(name, synapses, layer, spacing=size // side)
     else:
-      side, spacing = 2 * side, spacing // 2
-      synapses = _conv(size + 1, kernel[::-1, ::-1], 0.0, 1, spacing, spacing)
-    leak = np.zeros((len(bias), size + 1, size + 1))
-    leak[:, :size:spacing, :size:spacing] = bias
-    nodes.add(name, synapses, layer, leak, spacing=spacing)
+      side, spacing = 2 * side, size // side // 2
+      taps = _with_constant(kernel, bias, layer, first=1)[::-1, ::-1]
+      nodes.add(name, _conv(size + 1, taps, 0.0, 1, spacing, spacing), layer, spacing=spacing)
   return nodes
+
+
+def _with_constant(kernel, bias, layer, first=0):
+  """The bias as weights of an input more, which is on at every step and keeps an output more on.
+
+  Of a convolution's taps, those from `first` = 1 on reach every pixel once.
+  """
+  kernel = np.pad(kernel, ((0, 0), (0, 0), (0, 1), (0, 1)))
+  kernel[first:, first:, -1, :-1] = bias
+  kernel[first:, first:, -1, -1] = (1 + abs(layer.v_th)) / (1 - layer.decay)
+  return kernel
 
 
 def _side(config):

@@ -61,25 +61,33 @@ def data(graph: nir.NIRGraph, recorded: Record) -> nir.NIRGraphData:
   """Input and spikes of every layer of a graph's network; of the decoder also the image."""
   network, dt = graph.metadata['network'], float(graph.metadata['dt'])
   gridded = lambda x, dt: nir.TimeGriddedData(x.reshape(*x.shape[:2], -1), dt)
-  nodes = {'input': {'input': gridded(recorded.inputs[network], dt)}}
+  steps_BTF = _with_constant(graph.nodes['input'], recorded.inputs[network])
+  nodes = {'input': {'input': gridded(steps_BTF, dt)}}
   for name, node in graph.nodes.items():
     if isinstance(node, nir.LIF):
       spikes = recorded.spikes[f'{network}/{name.removesuffix("_lif")}']
-      nodes[name] = {'spikes': gridded(on_grid(node, spikes) > 0, dt)}
+      nodes[name] = {'spikes': gridded(_on_grid(node, spikes) > 0, dt)}
   if network == 'decoder':
-    image = recorded.image[:, None]
-    nodes['output'] = {'image': gridded(image, dt * recorded.inputs[network].shape[1])}
+    nodes['output'] = {'image': gridded(recorded.image[:, None], dt * steps_BTF.shape[1])}
   return nir.NIRGraphData({name: nir.NIRNodeData(of) for name, of in nodes.items()})
 
 
-def on_grid(node: nir.LIF, x: np.ndarray) -> np.ndarray:
-  """Values [B, T, C, H, W] of a layer's neurons where the node has them, and zero elsewhere."""
+def _with_constant(node, x_BTF):
+  """With the 1 that follows z in a dilated decoder's input."""
+  if np.prod(node.output_type['output']) == x_BTF[0, 0].size:
+    return x_BTF
+  return np.pad(x_BTF, ((0, 0), (0, 0), (0, 1)), constant_values=1)
+
+
+def _on_grid(node, x_BTCHW):
+  """Spikes where the node has the layer's neurons, with its channel that always fires."""
   spacing = node.metadata.get('spacing')
   if spacing is None:
-    return x
-  grid = np.zeros((*x.shape[:2], *node.v_threshold.shape), x.dtype)
-  height, width = (side * spacing for side in x.shape[3:])
-  grid[..., :height:spacing, :width:spacing] = x
+    return x_BTCHW
+  grid = np.zeros((*x_BTCHW.shape[:2], *node.v_threshold.shape), x_BTCHW.dtype)
+  height, width = (side * spacing for side in x_BTCHW.shape[3:])
+  used = grid[..., :height:spacing, :width:spacing]
+  used[:, :, :-1], used[:, :, -1] = x_BTCHW, 1
   return grid
 
 
