@@ -8,7 +8,9 @@ on in the next.
 """
 
 import argparse
+import contextlib
 import importlib.metadata
+import io
 import itertools
 import pathlib
 
@@ -118,7 +120,8 @@ def main() -> None:
       continue
     for network in ('encoder', 'posterior', 'prior', 'decoder'):
       try:
-        rows = compare(SIMULATORS[name], args.folder, network, args.images)
+        with contextlib.redirect_stdout(io.StringIO()):  # some print their arrays
+          rows = compare(SIMULATORS[name], args.folder, network, args.images)
       except Exception as error:  # whatever a simulator says of a graph that it cannot read
         rows = [{'layer': network, type(error).__name__: error}]
       for row in rows:

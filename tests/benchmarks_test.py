@@ -3,6 +3,7 @@
 (published_operations has a file of its own.)
 """
 
+import itertools
 import json
 import math
 import pathlib
@@ -10,13 +11,25 @@ import signal
 import sys
 
 import jax
+import nir
 import numpy as np
 import pytest
 
-from benchmarks import ahead, fidelity, plain, quality, recipes, scaling, soak, streaming
+from benchmarks import (
+  ahead,
+  fidelity,
+  plain,
+  quality,
+  recipes,
+  rounding,
+  scaling,
+  simulators,
+  soak,
+  streaming,
+)
 from benchmarks import run as speed
 from fsvae_jax import configuration, fields, models
-from fsvae_jax.exchange import reference
+from fsvae_jax.exchange import nir_simulator, reference
 from fsvae_jax.models import fsvae, passes
 from fsvae_jax.run import signals, writer
 
@@ -266,6 +279,49 @@ def test_weights_are_drawn_as_pytorch_does(main, tmp_path):
   bound = 1 / math.sqrt(1 * 9)
   weight = state['encoder.0.weight']
   assert 0.9 * bound < np.abs(weight).max() <= bound
+
+
+def test_spikes_of_a_simulator_are_compared_layer_by_layer(main, monkeypatch, tmp_path):
+  full = lambda value: np.full(2, value, np.float32)
+  lif = nir.LIF(full(1.25e-4), full(1), full(0), full(0.2), full(0))
+  nodes = {'input': nir.Input(np.array([2])), 'dense': nir.Affine(np.eye(2), np.zeros(2))}
+  nodes |= {'dense_lif': lif, 'output': nir.Output(np.array([2]))}
+  chain = list(itertools.pairwise(nodes))
+  graph = nir.NIRGraph(nodes, chain, {'dt': 1e-4, 'discretisation': 'euler'})
+  nir.write(tmp_path / 'prior.nir', graph)
+  x_BTF = np.random.default_rng(0).uniform(size=(3, 4, 2))
+  spikes_BTF = nir_simulator.run(graph, x_BTF)[0]['dense_lif'] > 0
+  spikes_BTF[0, 0, 0] ^= True
+  observed = {'input': {'input': x_BTF}, 'dense_lif': {'spikes': spikes_BTF}}
+  observed = {
+    name: nir.NIRNodeData({what: nir.TimeGriddedData(x, 1e-4) for what, x in of.items()})
+    for name, of in observed.items()
+  }
+  nir.write_data(tmp_path / 'prior_spikes.nir', nir.NIRGraphData(observed))
+
+  def ours(graph, x_TBF, dt):
+    outputs, _ = nir_simulator.run(graph, np.moveaxis(x_TBF, 1, 0))
+    return np.moveaxis(outputs['output'], 1, 0)
+
+  monkeypatch.setattr(simulators, 'SIMULATORS', {'nir': ours, 'no_such': ours})
+  printed = main(simulators, '--folder', tmp_path)
+  assert f'prior/dense_lif, spikes {spikes_BTF.sum()}' in printed
+  assert f'values 24, equal {23 / 24}' in printed
+  assert 'encoder, FileNotFoundError' in printed and 'no_such is not installed' in printed
+
+
+def test_weights_are_rounded_layer_by_layer():
+  kernel = np.random.default_rng(0).normal(size=(3, 3, 4, 5)).astype(np.float32)
+  params = {'decoder': {'conv_0': {'synapses': {'kernel': kernel, 'bias': kernel}}}}
+  other = rounding.with_rounded({'params': params}, ['decoder/conv_0'], 4)['params']
+  rounded = other['decoder']['conv_0']['synapses']
+  np.testing.assert_array_equal(rounded['bias'], kernel)
+  for channel in range(5):
+    assert len(np.unique(rounded['kernel'][..., channel])) <= 15
+  step = np.abs(kernel).max((0, 1, 2)) / 7
+  assert (np.abs(rounded['kernel'] - kernel) <= step / 2 + 1e-6).all()
+  largest = np.abs(rounded['kernel']).max((0, 1, 2))
+  np.testing.assert_allclose(largest, np.abs(kernel).max((0, 1, 2)), rtol=1e-6)
 
 
 def test_each_benchmark_has_a_test_here():

@@ -90,7 +90,7 @@ def _drives(nets, variables):
 
   @jax.jit
   def drives(variables):
-    found = {}
+    found = OrderedDict()  # whose order jit keeps: that of computation
     for name, shape in fsvae.shapes(nets).items():
       apply = nets.modules[name].apply
       kept = apply(
@@ -100,7 +100,7 @@ def _drives(nets, variables):
         mutable=['intermediates'],
       )[1].get('intermediates', {})
       calls = ((layer, of['__call__'][0]) for layer, of in kept.items())
-      found[name] = OrderedDict(  # whose order jit keeps: that of computation
+      found[name] = OrderedDict(
         (layer, (drive.gain_C, drive.offset_C, neuron | drive.constants)) for layer, drive in calls
       )
     return found
@@ -246,7 +246,17 @@ def decoder_affine(config: Any, options: Options, layers: Layers) -> Nodes:
 
 
 def decoder_dilated(config: Any, options: Options, layers: Layers) -> Nodes:
-  """Dilated convolutions on the grid of the image; a 1 follows z[t] in the input."""
+  """Dilated convolutions on the grid of the image; a 1 follows z[t] in the input.
+
+  Raises:
+    ValueError: for neurons that fire without input, as those between pixels would.
+  """
+  for name, layer in layers.items():
+    if layer.v_th is not None and layer.v_th < 0:
+      raise ValueError(
+        f'the threshold of decoder/{name} is {layer.v_th:.3g}: below zero, the neurons between the '
+        'pixels of a dilated layer would fire: --upsampling=affine'
+      )
   size, side = config.image_size, _side(config)
   nodes = Nodes(options.discretisation, config.latent_dim + 1, 1, 1)
   for name, layer in layers.items():

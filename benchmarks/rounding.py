@@ -1,0 +1,73 @@
+"""What a chip has to hold of each layer, and what the image loses when weights have few bits.
+
+    python -m benchmarks.rounding --workdir runs/digits [--images 180] [--bits 8,4]
+
+Weights are rounded after training, with a scale for each output channel, so that it does not matter
+that tdBN is folded into them. Errors are mean squared errors of reconstructed test images, of the
+same draws, with one layer rounded and, in the last line, all of them.
+"""
+
+import argparse
+import pathlib
+
+import jax
+import numpy as np
+
+from fsvae_jax import data, inference
+from fsvae_jax import main as program
+from fsvae_jax.exchange import nir, nir_record
+
+
+def rounded(kernel: np.ndarray, bits: int) -> np.ndarray:
+  """The kernel [..., out] on 2^bits - 1 levels around zero, with a scale for each output."""
+  largest_C = np.abs(kernel).max(tuple(range(kernel.ndim - 1)))
+  scale_C = np.where(largest_C > 0, largest_C, 1) / (2 ** (bits - 1) - 1)
+  return (np.round(kernel / scale_C) * scale_C).astype(kernel.dtype)
+
+
+def with_rounded(variables: dict, layers: list[str], bits: int) -> dict:
+  """Variables with the kernels of some layers, 'network/layer', rounded."""
+  of_layers = {tuple(layer.split('/')) for layer in layers}
+
+  def maybe(path, x):
+    names = tuple(entry.key for entry in path)
+    return rounded(np.asarray(x), bits) if names[-1] == 'kernel' and names[:2] in of_layers else x
+
+  return variables | {'params': jax.tree.map_with_path(maybe, variables['params'])}
+
+
+def error(trained: inference.Trained, variables: dict, images: np.ndarray) -> float:
+  """Mean squared error of reconstructions with these variables."""
+  made = trained._replace(variables=variables).reconstruct(images)
+  return float(np.mean(np.square(made - data.normalize(images))))
+
+
+def main() -> None:
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument('--workdir', type=pathlib.Path, required=True)
+  parser.add_argument('--images', type=int, default=180)
+  parser.add_argument('--bits', default='8,4')
+  args = parser.parse_args()
+  trained = inference.restore(program.recorded(args.workdir, None), args.workdir)
+  images = np.asarray(trained.images('test')[: args.images])
+  variables, bits = jax.device_get(trained.variables), [int(n) for n in args.bits.split(',')]
+  model = trained.config.model
+  recorded = nir_record.record(model, variables, np.asarray(data.normalize(images[:1])))
+  graphs = {kind: nir.graphs(model, variables, upsampling=kind) for kind in ('affine', 'dilated')}
+  rows = nir_record.table(graphs['affine'], variables, recorded)
+  others = nir_record.table(graphs['dilated'], variables, recorded)
+  titles = ['layer', 'neurons', 'synapses', 'fan-in', 'fan-out', 'weights', 'affine', 'dilated']
+  print('| ' + ' | '.join(titles + [f'error, {n} bits' for n in bits]) + ' |')
+  print('|---' * (len(titles) + len(bits)) + '|')
+  for row, other in zip(rows, others, strict=True):
+    errors = [error(trained, with_rounded(variables, [row['layer']], n), images) for n in bits]
+    row['fan_in'] = round(row['fan_in'], 1)
+    cells = [*row.values(), other['node_weights'], *(f'{e:.5f}' for e in errors)]
+    print('| ' + ' | '.join(f'{x:,}' if isinstance(x, int | float) else x for x in cells) + ' |')
+  layers = [row['layer'] for row in rows]
+  errors = [error(trained, with_rounded(variables, layers, n), images) for n in bits]
+  print(f'all layers: {errors}; not rounded: {error(trained, variables, images):.5f}')
+
+
+if __name__ == '__main__':
+  main()
