@@ -53,9 +53,8 @@ def main() -> None:
   variables, bits = jax.device_get(trained.variables), [int(n) for n in args.bits.split(',')]
   model = trained.config.model
   recorded = nir_record.record(model, variables, np.asarray(data.normalize(images[:1])))
-  graphs = {kind: nir.graphs(model, variables, upsampling=kind) for kind in ('affine', 'dilated')}
-  rows = nir_record.table(graphs['affine'], variables, recorded)
-  others = nir_record.table(graphs['dilated'], variables, recorded)
+  graphs = (nir.graphs(model, variables, nir.Options(upsampling=u)) for u in ('affine', 'dilated'))
+  rows, others = (nir_record.table(of, variables, recorded) for of in graphs)
   titles = ['layer', 'neurons', 'synapses', 'fan-in', 'fan-out', 'weights', 'affine', 'dilated']
   print('| ' + ' | '.join(titles + [f'error, {n} bits' for n in bits]) + ' |')
   print('|---' * (len(titles) + len(bits)) + '|')

@@ -12,6 +12,7 @@ import pathlib
 from typing import Any
 
 import jax
+import numpy as np
 from ml_collections import ConfigDict
 
 try:
@@ -20,8 +21,8 @@ except ImportError as error:
   raise ImportError("NIR files need a library: pip install 'fsvae_jax[nir]'") from error
 
 from fsvae_jax import __version__, inference
-from fsvae_jax.compute import checks
 from fsvae_jax.exchange import nir_layers, nir_record
+from fsvae_jax.exchange.nir_layers import DEFAULT, Options
 from fsvae_jax.models import fsvae
 from fsvae_jax.run import files
 
@@ -44,23 +45,19 @@ SAYS = {
 INTEGRATED = 'v[t]; the host makes the image tanh(v[T-1])'
 
 
-def graphs(config: ConfigDict, variables: Any, **options: str) -> dict[str, nir.NIRGraph]:
+def graphs(
+  config: ConfigDict, variables: Any, options: Options = DEFAULT
+) -> dict[str, nir.NIRGraph]:
   """{network: graph} of a model.
 
   Args:
     config: `config.model`.
     variables: of `Model.init`.
-    options: discretisation='euler' or 'exponential', the solver that takes the steps;
-      readout='host', or 'li', a leaky integrator in the graph; upsampling='affine' or 'dilated',
-      how transposed convolutions are written (see nir_layers.py).
+    options: how it is written.
 
   Raises:
-    ValueError: for an unknown option, or a model that cannot be written; names option or layer.
+    ValueError: for a model that cannot be written; names the layer.
   """
-  chosen = nir_layers.Options(**options)
-  checks.one_of('discretisation', chosen.discretisation, nir_layers.DISCRETISATIONS)
-  checks.one_of('readout', chosen.readout, nir_layers.READOUTS)
-  checks.one_of('upsampling', chosen.upsampling, nir_layers.UPSAMPLINGS)
   if config.name != 'fsvae':
     raise ValueError(f'model.name is {config.name}, a model without spikes; NIR is of spikes')
   nets = _networks(config)
@@ -68,7 +65,7 @@ def graphs(config: ConfigDict, variables: Any, **options: str) -> dict[str, nir.
   about = {
     'format': FORMAT,
     'written_by': f'fsvae_jax {__version__}',
-    'discretisation': chosen.discretisation,
+    'discretisation': options.discretisation,
     'dt': nir_layers.DT,
     'timesteps': config.timesteps,
     'draws': config.draws,
@@ -76,33 +73,55 @@ def graphs(config: ConfigDict, variables: Any, **options: str) -> dict[str, nir.
   made = {}
   for network, own in layers.items():
     says: dict[str, Any] = {'network': network, **SAYS[network]}
-    if network == 'decoder' and chosen.readout == 'li':
+    if network == 'decoder' and options.readout == 'li':
       says['output'] = INTEGRATED
     elif network == 'decoder':
       says['readout_weights'] = nir_layers.readout_weights(nets, variables)
-    made[network] = nir_layers.NETWORKS[network](config, chosen, own).graph(about | says)
+    made[network] = nir_layers.NETWORKS[network](config, options, own).graph(about | says)
   return made
 
 
-def export(trained: inference.Trained, folder: pathlib.Path, **options: str) -> None:
-  """Writes `<network>.nir`, `<network>_spikes.nir` and `layers.json` of a run into a folder.
-
-  The spikes are those of images that the model has drawn, so that no data set is needed.
+def write(
+  folder: pathlib.Path,
+  config: ConfigDict,
+  variables: Any,
+  image_BHWC: np.ndarray,
+  options: Options = DEFAULT,
+) -> None:
+  """Writes `<network>.nir`, `<network>_spikes.nir` and `layers.json` into a folder.
 
   Args:
-    options: of `graphs`.
+    folder: which is there.
+    config, variables, options: as of `graphs`.
+    image_BHWC: images in [-1, 1] whose spikes are written.
 
   Raises:
     ValueError: as `graphs` does.
   """
-  config, variables = trained.config.model, jax.device_get(trained.variables)
-  made = graphs(config, variables, **options)
-  recorded = nir_record.record(config, variables, trained.generate(IMAGES))
+  made = graphs(config, variables, options)
+  recorded = nir_record.record(config, variables, image_BHWC)
   for network, graph in made.items():
     nir.write(folder / f'{network}.nir', graph)
     nir.write_data(folder / f'{network}_spikes.nir', nir_record.data(graph, recorded))
   rows = nir_record.table(made, variables, recorded)
   files.write_text(folder / 'layers.json', json.dumps(rows, indent=2))
+
+
+def export(
+  trained: inference.Trained,
+  folder: pathlib.Path,
+  discretisation: str = 'euler',
+  readout: str = 'host',
+  upsampling: str = 'affine',
+) -> None:
+  """`write` of a run, with images that it has drawn, so that no data set is needed.
+
+  Raises:
+    ValueError: for an unknown option, and as `graphs` does.
+  """
+  options = Options(discretisation, readout, upsampling)
+  variables = jax.device_get(trained.variables)
+  write(folder, trained.config.model, variables, trained.generate(IMAGES), options)
 
 
 def read(path: str | pathlib.Path) -> nir.NIRGraph:

@@ -16,6 +16,7 @@ dilated  a `Conv2d` with the layer's own weights, dilated. Layers lie on a grid 
          channel more, which always fires: the last, in the input as in every layer.
 """
 
+import dataclasses
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -26,6 +27,7 @@ import jax.numpy as jnp
 import nir
 import numpy as np
 
+from fsvae_jax.compute import checks
 from fsvae_jax.models import fsvae, inputs, networks
 from fsvae_jax.spiking import filters
 
@@ -52,12 +54,27 @@ class Layer(NamedTuple):
 Layers = Mapping[str, Layer]
 
 
-class Options(NamedTuple):
-  """A row each of DISCRETISATIONS, READOUTS and UPSAMPLINGS."""
+@dataclasses.dataclass(frozen=True)
+class Options:
+  """How a model is written.
+
+  Attributes:
+    discretisation: the solver that takes the steps: 'euler' or 'exponential'.
+    readout: who sums the decoder's output up: 'host', or 'li', a leaky integrator in the graph.
+    upsampling: how transposed convolutions are written: 'affine' or 'dilated'.
+
+  Raises:
+    ValueError: for another name.
+  """
 
   discretisation: str = 'euler'
   readout: str = 'host'
   upsampling: str = 'affine'
+
+  def __post_init__(self):
+    checks.one_of('discretisation', self.discretisation, DISCRETISATIONS)
+    checks.one_of('readout', self.readout, READOUTS)
+    checks.one_of('upsampling', self.upsampling, UPSAMPLINGS)
 
 
 class Discretisation(NamedTuple):
@@ -324,3 +341,4 @@ DISCRETISATIONS = {
 UPSAMPLINGS = {'affine': decoder_affine, 'dilated': decoder_dilated}
 READOUTS = ('host', 'li')
 NETWORKS = {'encoder': encoder, 'posterior': dense, 'prior': dense, 'decoder': decoder}
+DEFAULT = Options()

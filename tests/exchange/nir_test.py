@@ -18,7 +18,7 @@ from tests import smoke
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
 
-DILATED = {'upsampling': 'dilated', 'readout': 'li', 'discretisation': 'exponential'}
+Options = exchange.Options
 
 
 def config(**fields):
@@ -51,17 +51,21 @@ def case(tmp_path_factory):
   return Case(own, variables, images, nir_record.record(own, variables, images))
 
 
-def written(case, folder, **options):
+def written(case, folder, options=nir_layers.DEFAULT):
   """{network: graph}, written and read."""
-  graphs = exchange.graphs(case.config, case.variables, **options)
+  graphs = exchange.graphs(case.config, case.variables, options)
   for network, graph in graphs.items():
     nir.write(folder / network, graph)
   return {network: exchange.read(folder / network) for network in graphs}
 
 
-@pytest.mark.parametrize('options', [{}, {'upsampling': 'dilated'}, DILATED], ids=str)
+@pytest.mark.parametrize(
+  'options',
+  [nir_layers.DEFAULT, Options(upsampling='dilated'), Options('exponential', 'li', 'dilated')],
+  ids=str,
+)
 def test_graphs_give_the_spikes_of_the_model_and_its_images(case, tmp_path, options):
-  for graph in written(case, tmp_path, **options).values():
+  for graph in written(case, tmp_path, options).values():
     nodes = nir_record.data(graph, case.recorded).nodes
     outputs, _ = nir_simulator.run(graph, nodes['input'].observables['input'].data)
     fired = [name for name, node in graph.nodes.items() if isinstance(node, nir.LIF)]
@@ -131,7 +135,7 @@ def test_what_cannot_be_written_is_refused_by_name(monkeypatch, fields, options,
   shapes = jax.eval_shape(models.make(own).init, jax.random.key(0))
   variables = jax.tree.map(lambda x: np.ones(x.shape, np.float32), shapes)
   with pytest.raises(ValueError, match=said):
-    exchange.graphs(own, variables, **options)
+    exchange.graphs(own, variables, Options(**options))
 
 
 def test_a_dilated_decoder_whose_idle_neurons_would_fire_is_refused(case):
@@ -139,7 +143,7 @@ def test_a_dilated_decoder_whose_idle_neurons_would_fire_is_refused(case):
     lambda path, x: -x if path[-1].key == 'v_th' else x, case.variables
   )
   with pytest.raises(ValueError, match='threshold of decoder/dense is -.*--upsampling=affine'):
-    exchange.graphs(case.config, variables, upsampling='dilated')
+    exchange.graphs(case.config, variables, Options(upsampling='dilated'))
 
 
 def test_a_model_without_spikes_is_refused():
