@@ -17,6 +17,7 @@ dilated  a `Conv2d` with the layer's own weights, dilated. Layers lie on a grid 
 """
 
 import dataclasses
+import itertools
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -184,8 +185,7 @@ class Nodes:
     """The chain, from `input` to `output`."""
     *_, last = self.nodes.values()
     nodes = self.nodes | {'output': nir.Output(np.array(last.output_type['output']))}
-    names = list(nodes)
-    return nir.NIRGraph(nodes, list(zip(names, names[1:], strict=False)), dict(metadata))
+    return nir.NIRGraph(nodes, list(itertools.pairwise(nodes)), dict(metadata))
 
   def _full(self, node):
     shape = tuple(int(size) for size in node.output_type['output'])
