@@ -31,11 +31,13 @@ class LIF:
   """Constants of a neuron: decay per step, threshold, name of the surrogate derivative.
 
   `width` stretches that derivative about the threshold: 2 lets gradient through twice as far from
-  it, as high as before. `learned` names constants that layers learn, each its own; the numbers here are where they start.
+  it, as high as before. `learned` names constants that layers learn, each its own; the numbers here
+  are where they start.
 
   Raises:
     ValueError: for a decay, threshold or width that is no finite number, a width that is not above
-      zero, an unknown surrogate, another name of a constant, or a learned decay that is not between 0 and 1.
+      zero, an unknown surrogate, another name of a constant, or a learned decay that is not between
+      0 and 1.
   """
 
   tau: float = 0.25
