@@ -77,7 +77,7 @@ def get_config():
   config.eval.fad_epochs = 5  # of training for the autoencoder of FAD, once for each data set
   config.eval.fad_reference = ''  # folder with the authors' autoencoder and statistics
   config.eval.inception = ''  # folder with Inception weights; '' is data.cache_dir/inception
-  config.eval.ann = ''  # workdir of the ANN VAE to compare with; '' is <workdir>_ann
+  config.eval.compare = ''  # workdirs, DIR,DIR, to show beside it; '' is <workdir>_ann, if any
   config.eval.ac_pj = 0.9  # energy of an accumulate, 32 bits, 45 nm (Horowitz, ISSCC 2014)
   config.eval.mac_pj = 4.6  # and of a multiply-accumulate
   return config.lock()

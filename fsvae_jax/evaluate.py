@@ -16,11 +16,15 @@ from fsvae_jax import data, fields, inference, report, samples, train
 from fsvae_jax.inference import Trained
 from fsvae_jax.metrics import LEAST_IMAGES, METRICS, fad
 from fsvae_jax.metrics.result import Result
-from fsvae_jax.run import console, distributed, files, sharding, signals, writer
+from fsvae_jax.run import console, distributed, files, pictures, sharding, signals, writer
 
 
 def check(config: ConfigDict) -> None:
-  """Raises ValueError for an `eval` section that cannot be used, naming what is wrong."""
+  """Checks the section `eval`.
+
+  Raises:
+    ValueError, FileNotFoundError: if it cannot be used, naming what is wrong.
+  """
   unknown = set(config.eval.metrics) - set(METRICS)
   if unknown:
     known = ', '.join(METRICS)
@@ -33,6 +37,7 @@ def check(config: ConfigDict) -> None:
         f'eval.images is {config.eval.images}, too few for the metric {name}: it must be at least '
         f'{least}, or leave {name} out of eval.metrics'
       )
+  named_runs(config)
 
 
 def evaluate(
@@ -68,12 +73,16 @@ def evaluate(
     results['details'][name], results['missing'][name] = result.details, result.missing
     save(workdir / 'eval.json', results)
     say(result)
-  results['ann'] = figures_of_ann(trained, results)
+  results['compared'] = compared(trained, results)
   save(workdir / 'eval.json', results)
-  say_ann(trained, results)
-  shown = samples.grids(trained, images_of('test')), samples.rasters(trained, images_of('test'))
+  say_compared(trained, results)
+  made = samples.grids(trained, images_of('test'))
+  rasters = samples.rasters(trained, images_of('test'))
   if jax.process_index() == 0:
-    report.write(workdir, results, config.to_dict(), writer.read_metrics(workdir), *shown)
+    (workdir / 'pictures').mkdir(exist_ok=True)
+    for (name, kind), encoded in made.items():
+      files.write_bytes(pictures.path(workdir, name, trained.step, kind), encoded)
+    report.write(workdir, results, config.to_dict(), writer.read_metrics(workdir), rasters)
     console.say(f'figures are in {workdir}/eval.json, the report is {workdir}/report.html')
   return results
 
@@ -132,14 +141,18 @@ def say(result: Result) -> None:
     console.say(f'not computed: {result.missing}')
 
 
-def say_ann(trained: Trained, results: dict) -> None:
-  """Prints the ANN VAE's distance beside the model's."""
-  if trained.model.record is None or 'fad' not in results['figures']:
+def say_compared(trained: Trained, results: dict) -> None:
+  """Prints the distances of other runs beside the model's."""
+  if 'fad' not in results['figures']:
     return
-  if 'fad' in results['ann']:
-    console.say(f'{"fad of the ANN VAE":32s} {results["ann"]["fad"]["mean"]:.4g}')
-  else:
-    console.say('no ANN VAE to compare with: --config=mnist:ann trains one for mnist; see eval.ann')
+  for folder, theirs in results['compared'].items():
+    if 'fad' in theirs['figures']:
+      name = f'fad of {pathlib.Path(folder).name}'
+      console.say(f'{name:32s} {theirs["figures"]["fad"]["mean"]:.4g}')
+  if not results['compared'] and trained.model.record is not None:
+    console.say(
+      'no ANN VAE to compare with: --config=mnist:ann trains one for mnist; see eval.compare'
+    )
 
 
 def about(trained: Trained, test_images: data.Images) -> dict:
@@ -160,16 +173,40 @@ def about(trained: Trained, test_images: data.Images) -> dict:
   }
 
 
-def figures_of_ann(trained: Trained, results: dict) -> dict:
-  """Figures of the ANN VAE in `eval.ann`, or `<workdir>_ann`, that were taken in the same way.
+def named_runs(config: ConfigDict) -> list[pathlib.Path]:
+  """The folders that `eval.compare` names.
 
-  {} if there are none, or the model is no spiking one.
+  Raises:
+    ValueError, FileNotFoundError: naming one that has no figures, or those of another data set.
   """
-  if trained.model.record is None:
-    return {}
-  named = trained.config.eval.ann or f'{trained.workdir}_ann'
-  theirs = read(files.expand(named, 'eval.ann') / 'eval.json')
-  if theirs.get('run', {}).get('data') != results['run']['data']:
-    return {}
+  names = filter(None, map(str.strip, config.eval.compare.split(',')))
+  folders = [files.expand(name, 'eval.compare') for name in names]
+  for folder in folders:
+    theirs = read(folder / 'eval.json')
+    if not theirs:
+      raise FileNotFoundError(
+        f'eval.compare names {folder}, which has no eval.json: --mode=eval --workdir={folder} '
+        'makes it, or leave that run out'
+      )
+    if theirs['run']['data'] != config.data.name:
+      raise ValueError(
+        f'eval.compare names {folder}, a run on {theirs["run"]["data"]}; this one is on '
+        f'{config.data.name}: leave it out'
+      )
+  return folders
+
+
+def compared(trained: Trained, results: dict) -> dict[str, dict]:
+  """{folder: {'run', 'figures'}} of the runs in `eval.compare`, or else `<workdir>_ann`, if any.
+
+  Figures that were taken in another way are left out.
+  """
   protocol = lambda name: results['figures'].get(name, {}).get('protocol')
-  return {n: value for n, value in theirs['figures'].items() if value['protocol'] == protocol(n)}
+  same = lambda name, value: value['protocol'] == protocol(name) and value['mean'] is not None
+  found = {}
+  for folder in named_runs(trained.config) or [pathlib.Path(f'{trained.workdir}_ann')]:
+    theirs = read(folder / 'eval.json')
+    if theirs.get('run', {}).get('data') == results['run']['data']:
+      figures = {name: value for name, value in theirs['figures'].items() if same(name, value)}
+      found[str(folder)] = {'run': theirs['run'], 'figures': figures}
+  return found

@@ -179,7 +179,7 @@ FIELDS = {
   'eval.fad_epochs': integer(1, may_change=True),
   'eval.fad_reference': text(may_change=True),
   'eval.inception': text(may_change=True),
-  'eval.ann': text(may_change=True),
+  'eval.compare': text(may_change=True),
   'eval.ac_pj': number(0, may_change=True),
   'eval.mac_pj': number(0, may_change=True),
 }

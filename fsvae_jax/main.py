@@ -1,5 +1,32 @@
-"""python -m fsvae_jax.main --config=mnist [--workdir=DIR] [--config.FIELD=VALUE ...]
-python -m fsvae_jax.main --mode=eval|generate|reconstruct --workdir=DIR [--step=N] [--count=N]
+"""The Fully Spiking Variational Autoencoder: trains it, judges it, draws images with it.
+
+  python -m fsvae_jax.main                                 trains on handwritten digits, minutes
+  python -m fsvae_jax.main --config=mnist --config.train.epochs=2
+  python -m fsvae_jax.main --mode=generate --workdir=runs/mnist --count=100
+
+--mode=  (all but train read the configuration of the run in --workdir)
+  train        trains, goes on where an earlier start stopped, then evaluates; the default
+  eval         figures in eval.json, and a page to look at, report.html
+  generate     new images, in WORKDIR/generate
+  reconstruct  test images and their reconstructions, in WORKDIR/reconstruct
+
+What to train
+  --config=NAME           digits, mnist, fashion_mnist, cifar10, celeba; or a file of your own
+  --config=NAME:KIND      another model on the same data: ann, esvae, taid
+  --config.FIELD=VALUE    any field of configs/default.py: --config.train.batch_size=50
+  --workdir=DIR           where the run is kept; default runs/NAME or runs/NAME_KIND
+
+What to do with a run
+  --config.eval.compare=DIR,DIR    runs that stand beside this one in its report
+  --step=N                a checkpoint, or best; default the newest
+  --count=N               how many images to generate or reconstruct; default 64
+  --seed=N                of their draws; default 0
+
+On several machines
+  --coordinator=HOST:PORT --processes=N --process=I      or launch/
+
+  -v=1                    says more: the parameters of every layer, what libraries log
+  --helpfull              every flag and every field
 """
 
 import pathlib
@@ -7,7 +34,7 @@ import platform
 import sys
 
 import jax
-from absl import app, flags, logging
+from absl import app, flags
 from ml_collections import ConfigDict
 
 from fsvae_jax import configuration, evaluate, fields, samples, train
@@ -38,7 +65,6 @@ def command() -> None:
 
 def main(_: list[str]) -> int:
   """Trains, evaluates or makes images, together with the other processes of the run."""
-  logging.set_verbosity(logging.WARNING)
   try:
     with signals.raised():
       args = flags.FLAGS
@@ -77,7 +103,9 @@ def keep_compiled(folder: pathlib.Path) -> None:
 
 
 def parse_flags(argv: list[str]) -> list[str]:
-  """absl's parser, for the configuration that `--mode` needs."""
+  """absl's parser, for the configuration that `--mode` needs; `--help` is this file's text."""
+  if {'--help', '-help', '-h', '-?'} & set(argv[1:]):
+    sys.exit(print(__doc__))
   given, rest = configuration.ahead(argv[1:], 'config', 'workdir', 'mode')
   of_run = given.mode in ('eval', 'generate', 'reconstruct')
   try:

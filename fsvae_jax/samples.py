@@ -13,6 +13,8 @@ from fsvae_jax.metrics import robustness
 from fsvae_jax.models import Model
 from fsvae_jax.run import console, files, pictures
 
+COLUMNS = 8  # of a grid: as many as can be looked at on a phone
+
 
 def quantized(images: np.ndarray) -> np.ndarray:
   """uint8 of images in [-1, 1]."""
@@ -20,24 +22,50 @@ def quantized(images: np.ndarray) -> np.ndarray:
 
 
 def reconstructions(trained: Trained, images: np.ndarray) -> np.ndarray:
-  """uint8 images, followed by their reconstructions."""
-  return np.concatenate([images, quantized(trained.reconstruct(images))])
+  """uint8 images in rows of `COLUMNS`, each row followed by that of their reconstructions."""
+  return in_turns(images, quantized(trained.reconstruct(images)))
 
 
-def grids(trained: Trained, test_images: data.Images, count: int = 16) -> dict[str, bytes]:
-  """PNG pictures for the report, {name: bytes}."""
+def in_turns(*arrays: np.ndarray) -> np.ndarray:
+  """Rows of `COLUMNS` images of each array in turn; whole rows, if there is one."""
+  count = len(arrays[0]) // COLUMNS * COLUMNS or len(arrays[0])
+  return np.concatenate([a[i : i + COLUMNS] for i in range(0, count, COLUMNS) for a in arrays])
+
+
+def grids(
+  trained: Trained, test_images: data.Images, count: int = 16
+) -> dict[tuple[str, str], bytes]:
+  """Pictures for the report, {(name, kind of file): bytes}."""
   images = np.asarray(test_images[:count])
-  made = {'reconstructions': pictures.grid(reconstructions(trained, images), len(images))}
+  columns, latents = min(COLUMNS, len(images)), trained.encode(images[:COLUMNS])
+  made = {}
   if trained.model.sample is not None:
-    made['samples'] = pictures.grid(quantized(trained.generate(64)), 8)
-    if len(images) > 1:
-      made['interpolation'] = pictures.grid(interpolations(trained, images[:8]), 8)
-  return {name: pictures.png(picture) for name, picture in made.items()}
+    made['samples'] = pictures.grid(quantized(trained.generate(64)), COLUMNS)
+  made['reconstructions'] = pictures.grid(reconstructions(trained, images), columns)
+  if trained.model.sample is not None and len(images) > 1:
+    made['interpolation'] = pictures.grid(interpolations(trained, latents), COLUMNS)
+  encoded = {(name, 'png'): pictures.png(picture) for name, picture in made.items()}
+  if trained.model.unfold is not None:
+    frames = growth(trained, images[:COLUMNS], latents)
+    encoded['growth', 'gif'] = pictures.gif([pictures.grid(frame, columns) for frame in frames])
+  return encoded
 
 
-def interpolations(trained: Trained, images: np.ndarray, steps: int = 8) -> np.ndarray:
-  """uint8 images from each first of a pair of `images` to the second, through the latent."""
-  latents, rng = trained.encode(images), np.random.default_rng(trained.config.seed)
+def growth(trained: Trained, images: np.ndarray, latents: np.ndarray) -> list[np.ndarray]:
+  """After each step: uint8 images, followed by what their latents have become of by then."""
+  unfolded_NTHWC = quantized(trained.over(_unfold, latents))
+  return [np.concatenate([images, after]) for after in unfolded_NTHWC.swapaxes(0, 1)]
+
+
+def _unfold(model: Model, variables: Any, key: jax.Array, latents_B: jax.Array) -> jax.Array:
+  del key
+  assert model.unfold
+  return model.unfold(variables, latents_B)
+
+
+def interpolations(trained: Trained, latents: np.ndarray, steps: int = COLUMNS) -> np.ndarray:
+  """uint8 images from each first of a pair of `latents` to the second."""
+  rng = np.random.default_rng(trained.config.seed)
   if trained.model.record is None:
     path = lambda a, b: np.stack([a + s * (b - a) for s in np.linspace(0, 1, steps)])
   else:
@@ -92,7 +120,7 @@ def write(
     arrays = {'images': images, 'reconstructions': quantized(trained.reconstruct(images, seed))}
   folder = trained.workdir / mode
   if jax.process_index() == 0:
-    save(folder, columns=8, **arrays)
+    save(folder, **arrays)
     console.say(
       f'{count} images of step {trained.step} are in {folder}: grid.png, images.npz, single PNGs'
     )
@@ -105,7 +133,7 @@ def check_count(count: int, most: int | None = None) -> None:
     raise ValueError(f'--count is {count}; it must be at least 1{at_most}')
 
 
-def save(folder: pathlib.Path, columns: int, **arrays: np.ndarray) -> None:
+def save(folder: pathlib.Path, **arrays: np.ndarray) -> None:
   """Writes uint8 images [N, H, W, C] by name into `folder`.
 
   images.npz holds them all, <name>/00000.png and so on each, grid.png the first ones: row by row,
@@ -120,8 +148,6 @@ def save(folder: pathlib.Path, columns: int, **arrays: np.ndarray) -> None:
       earlier.unlink()
     for i, image in enumerate(images):
       (folder / name / f'{i:05d}.png').write_bytes(pictures.png(image))
-  shown = min(len(images), 8 * columns) // columns * columns or len(images)
-  rows = [images[i : i + columns] for i in range(0, shown, columns) for images in arrays.values()]
-  files.write_bytes(
-    folder / 'grid.png', pictures.png(pictures.grid(np.concatenate(rows), min(columns, shown)))
-  )
+  rows = in_turns(*(images[: 8 * COLUMNS] for images in arrays.values()))
+  grid = pictures.grid(rows, min(COLUMNS, len(images)))
+  files.write_bytes(folder / 'grid.png', pictures.png(grid))

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from absl import logging
 from clu import parameter_overview
 from ml_collections import ConfigDict
 
@@ -129,7 +130,7 @@ def test_scalars(trained: Trained, images: Any, key: jax.Array) -> dict[str, flo
 def test(trained: Trained, images: Any, key: jax.Array, out: writer.Writer) -> dict[str, float]:
   """Scalars of a test, {'test/loss': ..., 'firing/layer': ...}; writes its pictures."""
   shown = np.asarray(images[:16])
-  pictures = {'reconstructions': (samples.reconstructions(trained, shown), len(shown))}
+  pictures = {'reconstructions': (samples.reconstructions(trained, shown), min(8, len(shown)))}
   if trained.model.sample:
     pictures['samples'] = samples.quantized(trained.generate(trained.config.test.samples)), 8
   for name, (pixels, columns) in pictures.items():
@@ -226,7 +227,10 @@ def train_and_evaluate(
 def say_start(run: Prepared, state: states.TrainState) -> None:
   """Prints what is trained, and what differs from how the run began."""
   params = state.variables['params']
-  console.say(parameter_overview.get_parameter_overview(params, include_stats=False))
+  if logging.level_info():
+    console.say(parameter_overview.get_parameter_overview(params, include_stats=False))
+  for name, own in params.items():
+    console.say(f'{name:9s} {parameter_overview.count_parameters(own):>12,} parameters')
   sets = f'{len(run.train_images)} training and {len(run.test_images)} test images'
   console.say(f'{sets}; step {int(state.step)} of {run.total}')
   for name, (old, new) in run.changed.items():

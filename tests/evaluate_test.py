@@ -80,12 +80,25 @@ def test_curves_start_at_the_unchanged_latent_and_end_at_all_steps(run):
 
 def test_the_report_is_whole_and_needs_nothing_else(run):
   text = (run[1] / 'report.html').read_text()
-  for heading in ('Figures', 'Images', 'Training', 'Spikes', 'Firing rates', 'Robustness'):
+  for heading in ('Images', 'Numbers', 'Training', 'Spikes', 'Firing rates', 'Robustness'):
     assert f'<h2>{heading}' in text
   assert 'width=device-width' in text
   assert not re.findall(r'(?:src|href)="(?!data:)', text)
   assert text.count('<img') >= 12
   assert str(run[1]) not in text
+
+
+def test_a_reconstruction_grows_frame_by_frame_over_the_time_steps(run):
+  config, workdir, _ = run
+  with Image.open(workdir / 'pictures' / 'growth_000040.gif') as growth:
+    assert growth.n_frames == config.model.timesteps
+  assert 'data:image/gif;base64,' in (workdir / 'report.html').read_text()
+  trained = inference.restore(config, workdir)
+  images = np.asarray(trained.images('test')[:8])
+  latents = trained.encode(images)
+  *_, last = samples.growth(trained, images, latents)
+  np.testing.assert_array_equal(last[:8], images)
+  np.testing.assert_allclose(last[8:], samples.quantized(trained.decode(latents)), atol=1)
 
 
 def test_one_device_gives_the_figures_of_four(run, monkeypatch):
@@ -140,14 +153,30 @@ def test_the_ann_vae_is_evaluated_alike_and_stands_beside(run):
   config = copy.deepcopy(config)
   config.eval.metrics = ('spikes',)
   ours = evaluate.evaluate(config, workdir)
-  assert (
-    ours['ann']['fad'] == theirs['figures']['fad']
-  )  # the figures of the evaluation before are kept
+  beside = ours['compared'][str(other)]['figures']
+  assert beside['fad'] == theirs['figures']['fad']  # our figures of the evaluation before are kept
   energy = ours['figures']['energy_uj_reconstruct_ann']['mean']
   assert energy == pytest.approx(theirs['figures']['energy_uj_reconstruct']['mean'])
-  assert 'ANN VAE here' in (workdir / 'report.html').read_text()
+  text = (workdir / 'report.html').read_text()
+  assert '<th>ANN VAE digits_ann' in text
+  assert text.count('<figcaption>ANN VAE digits_ann') == 3 and 'growth_000040.gif' not in {
+    path.name for path in (other / 'pictures').iterdir()
+  }
   ours['figures']['fad']['protocol'] = 'another autoencoder'
-  assert 'fad' not in evaluate.figures_of_ann(inference.restore(config, workdir), ours)
+  (beside,) = evaluate.compared(inference.restore(config, workdir), ours).values()
+  assert 'fad' not in beside['figures'] and 'psnr' in beside['figures']
+
+
+def test_a_run_without_figures_or_on_other_data_is_not_compared(run, tmp_path):
+  config = copy.deepcopy(run[0])
+  config.eval.compare = f'{run[1]}, {tmp_path}'
+  with pytest.raises(FileNotFoundError, match=f'eval.compare names {tmp_path}, which has no eval'):
+    evaluate.check(config)
+  (tmp_path / 'eval.json').write_text(json.dumps({'run': {'data': 'mnist'}, 'figures': {}}))
+  with pytest.raises(ValueError, match=f'{tmp_path}, a run on mnist; this one is on digits'):
+    evaluate.check(config)
+  config.eval.compare = str(run[1])
+  evaluate.check(config)
 
 
 def test_what_is_not_there_or_not_the_same_is_named(run, tmp_path):
@@ -189,6 +218,7 @@ def test_a_tiny_test_set_gets_a_report(run, tmp_path, test_images):
   assert ('fad' in results) == (test_images > 1)
   text = (tmp_path / 'run' / 'report.html').read_text()
   assert ('Not computed: fad: too few images' in text) == (test_images == 1)
+  assert text.count('<img class="pixels"') == 4 - (test_images == 1)  # nothing to go to
 
 
 def test_a_damaged_earlier_evaluation_is_made_anew(run, tmp_path, caplog):

@@ -8,7 +8,7 @@ import sys
 import pytest
 from absl import flags
 
-from fsvae_jax import main
+from fsvae_jax import configuration, main
 from fsvae_jax.configs import digits, mnist
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -83,6 +83,27 @@ def test_what_cannot_be_meant_is_refused(parse, tmp_path, arguments, message):
 def test_a_flag_that_is_wrong_ends_the_program(parse, arguments, capsys):
   with pytest.raises((SystemExit, flags.IllegalFlagValueError)):
     parse(*arguments)
+
+
+@pytest.mark.parametrize('flag', ['--help', '-h'])
+def test_help_fits_a_screen_and_names_every_mode_and_configuration(parse, flag, capsys):
+  with pytest.raises(SystemExit) as ended:
+    parse('--config=mnst', flag)
+  text = capsys.readouterr().out
+  assert not ended.value.code and 24 <= len(text.splitlines()) <= 40
+  assert max(map(len, text.splitlines())) <= 100
+  modes = flags.FLAGS['mode'].parser.enum_values
+  names = {part for name in configuration.names() for part in name.split(':')}
+  own = [name for name in flags.FLAGS.flags_by_module_dict()[main.__name__] if name.name != 'mode']
+  for name in (*modes, *names, *(f'--{flag.name}=' for flag in own)):
+    assert name in text, name
+
+
+def test_a_mode_that_there_is_not_is_answered_with_those_that_there_are(parse, capsys):
+  with pytest.raises(SystemExit):
+    parse('--mode=evaluate')
+  told = capsys.readouterr().err
+  assert all(mode in told for mode in flags.FLAGS['mode'].parser.enum_values)
 
 
 @pytest.mark.parametrize('mode', ['eval', 'generate', 'reconstruct'])

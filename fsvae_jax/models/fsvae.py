@@ -189,6 +189,17 @@ def decode(nets: Networks, variables: Variables, z_BTD: jax.Array) -> jax.Array:
   return Pass(nets.modules, variables)('decoder', _spikes(nets, variables, z_BTD))
 
 
+def unfold(nets: Networks, variables: Variables, z_BTD: jax.Array) -> jax.Array:
+  """Images [B, T, H, W, C] as the read-out's membrane holds them after each step of z [B, T, D].
+
+  No step depends on a later one, so that the decoder runs once. Raises as `decode` does.
+  """
+  run = Pass(nets.modules, variables, record='responses')
+  run('decoder', _spikes(nets, variables, z_BTD))
+  y_BTHWC, parameters = run.records['decoder/pixels'], variables['params']['decoder']
+  return jnp.tanh(readouts.membrane(nets.config.readout, parameters, y_BTHWC))
+
+
 def _spikes(nets, variables, z_BTD):
   z_BTD = checks.floats('z_BTD', z_BTD, 'B', 'T', nets.config.latent_dim)
   return inputs.ready('z_BTD', variables, z_BTD)
@@ -236,4 +247,5 @@ def make(**fields) -> Model:
     operations=of(record, 'operations'),
     sample=of(sample),
     record=of(record),
+    unfold=of(unfold) if nets.config.readout in readouts.SO_FAR else None,
   )

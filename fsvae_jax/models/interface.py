@@ -31,6 +31,8 @@ class Model(NamedTuple):
     record: (what, variables, latent, image_BHWC=None) -> {'network/layer': array} of the neurons on
       the same ways. what = 'rates': spikes per step of every neuron, a mean over the batch, [...];
       what = 'spikes': the spikes themselves, [B, T, ...]. None for a model without spikes.
+    unfold: (variables, latent) -> images [B, T, H, W, C] as they stand after each step, the last
+      being what `decode` gives; None for a model without time, or whose read-out needs all steps.
   """
 
   init: Callable
@@ -41,6 +43,7 @@ class Model(NamedTuple):
   operations: Callable
   sample: Callable | None = None
   record: Callable | None = None
+  unfold: Callable | None = None
 
   def reconstruct(self, variables: Variables, image_BHWC: jax.Array, key: jax.Array) -> jax.Array:
     """Images [B, H, W, C] decoded from one latent each."""

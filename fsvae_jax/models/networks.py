@@ -357,6 +357,9 @@ class Decoder(nn.Module):
       rates_F, shape = rates(self.neuron, drive), drive.x_BTF.shape[2:]
       counted = operations(over_time(to_pixels), weights[0], shape, drive.timesteps, rates_F)
       keep(synapses, 'operations', counted)
+    if recorded(self, 'responses'):
+      y_BTHWC = fire_and_respond(self.neuron, drive, over_time(to_pixels), weights)
+      keep(synapses, 'responses', y_BTHWC)
     return weights
 
 

@@ -7,11 +7,12 @@ at t, with the bias.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
 from fsvae_jax.compute import checks, layout
@@ -80,4 +81,27 @@ def attend(y_BTHWC: jax.Array, matrix_TS: jax.Array) -> jax.Array:
   return jnp.sum(gate_BTC[:, :, None, None] * y_BTHWC, axis=1)
 
 
+def membrane(readout: str, parameters: Mapping, y_BTHWC: jax.Array) -> jax.Array:
+  """What a read-out has summed up after each step, sum_(s<=t) weight[t, s] y[s] [B, T, H, W, C].
+
+  Args:
+    readout: one of `SO_FAR`.
+    parameters: the decoder's.
+  """
+  weight_TS = SO_FAR[readout](y_BTHWC.shape[1], parameters)
+  return jnp.einsum('bshwc,ts->bthwc', y_BTHWC, weight_TS, precision='highest')
+
+
+def _leaky_so_far(timesteps, parameters):
+  del parameters
+  rows = [filters.readout_weights(t) for t in range(1, timesteps + 1)]
+  return np.stack([np.pad(row, (0, timesteps - len(row))) for row in rows])
+
+
+def _learned_so_far(timesteps, parameters):
+  return jnp.tril(jnp.tile(parameters['readout'], (timesteps, 1)))
+
+
 READOUTS = {'leaky': leaky, 'learned': learned, 'attention': attention}
+# Weights [T, T] of the steps s after step t. (Attention weighs by all steps, also later ones.)
+SO_FAR = {'leaky': _leaky_so_far, 'learned': _learned_so_far}

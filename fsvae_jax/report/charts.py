@@ -9,7 +9,13 @@ import numpy as np
 from matplotlib.figure import Figure
 
 BLUE, ORANGE, GREY = '#2563a8', '#d97a1c', '#9aa0a6'
-STYLE: Any = {'font.size': 9, 'axes.spines.top': False, 'axes.spines.right': False}
+STYLE: Any = {  # on the page's own background, whichever it is
+  'font.size': 9,
+  'axes.spines.top': False,
+  'axes.spines.right': False,
+  'savefig.facecolor': 'none',
+  'axes.facecolor': 'none',
+}
 
 
 def chart(draw: Callable, height: float = 2.6, panels: int = 1) -> bytes:

@@ -9,27 +9,62 @@ PUBLISHED = {
 }
 PUBLISHED_NAMES = ('reconstruction_mse', 'fid', 'fad_authors')
 
+# What stands first: (metric, title, what it says, {figure: {figure beside it: its label}}). Of the
+# figures, the first that is there is shown.
+NUMBERS: tuple[tuple[str, str, str, dict[str, dict[str, str]]], ...] = (
+  (
+    'reconstruction',
+    'Error of a reconstruction',
+    'A test image is encoded and drawn again. Mean squared difference of the pixels, which lie in '
+    '[-1, 1]: less is better, 0 is the image itself.',
+    {'reconstruction_mse': {}},
+  ),
+  (
+    'fad',
+    'Distance of new images from real ones (FAD)',
+    'New images as a crowd against the test images as a crowd: less is better. The floor is what '
+    'other real images get.',
+    {
+      'fad_authors': {'fad_floor_authors': 'floor: real images'},
+      'fad': {'fad_floor': 'floor: real images'},
+    },
+  ),
+  (
+    'spikes',
+    'Firing rate',
+    'How often a neuron fires in a time step, from 0 (never) to 1 (always). Silence costs nothing.',
+    {'firing_rate': {'firing_rate_generate': 'drawing a new image'}},
+  ),
+  (
+    'spikes',
+    'Energy of a reconstruction, µJ',
+    'An estimate for a 45 nm chip. A spike costs an addition at every neuron that it reaches; in '
+    'an ordinary network (ANN) each connection costs a multiplication and an addition.',
+    {'energy_uj_reconstruct': {'energy_uj_reconstruct_ann': 'ANN of the same shape'}},
+  ),
+)
+
 LABELS = {
-  'reconstruction_mse': 'reconstruction error',
-  'psnr': 'PSNR, dB',
-  'ssim': 'SSIM',
-  'fad': 'FAD, own code',
+  'reconstruction_mse': 'error of a reconstruction',
+  'psnr': 'PSNR of a reconstruction, dB (more is better)',
+  'ssim': 'SSIM: likeness of a reconstruction, at most 1',
+  'fad': 'FAD, own code: distance of new images from real ones',
   'fad_floor': 'its floor: real images',
-  'fad_authors': "FAD, authors' code",
+  'fad_authors': "FAD, authors' code: the same, compares with the paper",
   'fad_floor_authors': 'its floor: real images',
   'fid': 'FID',
   'kid': 'KID',
   'inception_score': 'Inception score',
   'firing_rate': 'firing rate',
-  'firing_rate_generate': 'firing rate, generation',
-  'sop_rate_reconstruct': 'SOP rate, reconstruction',
-  'sop_rate_generate': 'SOP rate, generation',
+  'firing_rate_generate': 'firing rate, drawing new images',
+  'sop_rate_reconstruct': 'share of all possible synaptic operations, reconstruction',
+  'sop_rate_generate': 'the same, drawing a new image',
   'energy_uj_reconstruct': 'energy of a reconstruction, µJ',
   'energy_uj_reconstruct_ann': 'the same, ANN',
-  'energy_uj_generate': 'energy of a sample, µJ',
+  'energy_uj_generate': 'energy of a new image, µJ',
   'energy_uj_generate_ann': 'the same, ANN',
-  'break_even_rate_reconstruct': 'break-even rate, reconstruction',
-  'break_even_rate_generate': 'break-even rate, generation',
+  'break_even_rate_reconstruct': 'that share, if spikes cost what the ANN does, reconstruction',
+  'break_even_rate_generate': 'the same, drawing a new image',
   'latent_never_fires': 'latent channels that never fire',
   'latent_always_fires': 'latent channels that always fire',
   'mse_unperturbed': 'error, latent unchanged',
@@ -39,8 +74,11 @@ LABELS = {
   'mse_half_time': 'error after half of the steps',
 }
 
+# In the order in which they are shown; pictures of other names come after them.
 CAPTIONS = {
-  'reconstructions': 'Test images, and below them their reconstructions',
-  'samples': 'Samples of the prior',
+  'samples': 'New images, drawn from random numbers',
+  'reconstructions': 'Test images, and below each row their reconstructions',
   'interpolation': 'From one test image to another, through the latent; one pair a row',
+  'growth': 'Test images, and below them what the decoder has drawn after 1, 2, ... time steps: '
+  'its read-out sums up the spikes as they come',
 }

@@ -10,8 +10,8 @@ import pathlib
 import jinja2
 import numpy as np
 
-from fsvae_jax.report import charts
-from fsvae_jax.report.names import CAPTIONS, LABELS, PUBLISHED, PUBLISHED_NAMES
+from fsvae_jax.report import charts, numbers
+from fsvae_jax.report.names import LABELS, NUMBERS, PUBLISHED
 from fsvae_jax.run import files
 
 
@@ -20,26 +20,28 @@ def write(
   results: dict,
   config: dict,
   metrics: list[dict],
-  pictures: dict[str, bytes],
   rasters: dict[str, np.ndarray],
 ) -> None:
-  """Writes `<workdir>/report.html`.
+  """Writes `<workdir>/report.html`; pictures are those of the step in `<workdir>/pictures/`.
 
   Args:
     workdir: path of the run.
     results: the contents of eval.json.
     config: dict, the run's configuration.
     metrics: rows of metrics.jsonl.
-    pictures: {name: bytes of a PNG}.
     rasters: {layer: [T, neurons] spikes of one test image}; {} for a model without spikes.
   """
   spikes, robustness = (results['details'].get(name) for name in ('spikes', 'robustness'))
+  columns = numbers.columns(workdir, results)
   text = template().render(
     results,
     labels=LABELS,
-    beside=beside(results),
+    timesteps=config['model'].get('timesteps'),
+    columns=columns,
+    captions=numbers.captions(columns[0].pictures),
+    numbers=numbers.headline(columns, results['missing']),
+    headline_metrics=[metric for metric, *_ in NUMBERS],
     published=results['run']['data'] in PUBLISHED,
-    pictures=[(CAPTIONS[name], png) for name, png in pictures.items()],
     training_charts=training_charts(metrics, config),
     raster_charts=rasters and raster_charts(rasters),
     spikes=spikes,
@@ -62,19 +64,13 @@ def template() -> jinja2.Template:
   )
   environment.filters['number'] = number
   environment.filters['base64'] = lambda data: base64.b64encode(data).decode()
+  environment.filters['kind'] = kind
   return environment.get_template('page.html')
 
 
-def beside(results: dict) -> dict[str, dict[str, float]]:
-  """{header: {figure: value}}, what stands beside this run's figures: the ANN VAE's, the paper's.
-
-  A column without any of this run's figures is left out.
-  """
-  columns = {'ANN VAE here': {name: figure['mean'] for name, figure in results['ann'].items()}}
-  for model, values in PUBLISHED.get(results['run']['data'], {}).items():
-    columns[f'paper: {model}'] = dict(zip(PUBLISHED_NAMES, values, strict=True))
-  ours = results['figures'].keys()
-  return {header: values for header, values in columns.items() if ours & values.keys()}
+def kind(data: bytes) -> str:
+  """What kind of picture it is, as an address of data names it."""
+  return 'gif' if data.startswith(b'GIF8') else 'png' if data.startswith(b'\x89PNG') else 'svg+xml'
 
 
 def training_charts(metrics: list[dict], config: dict) -> dict[str, bytes]:
@@ -95,7 +91,7 @@ def raster_charts(rasters: dict[str, np.ndarray]) -> dict[str, bytes]:
   caption = f'Spikes of one test image through {" and ".join(networks.rsplit(", ", 1))}: at most '
   caption += '96 neurons of a layer to the right, time runs down'
   latent = charts.raster(rasters['latent/z'], 'latent channel')
-  return {caption: charts.rasters(shown), 'Its latent z': latent}
+  return {caption: charts.rasters(shown), 'Its latent z: all that the decoder gets': latent}
 
 
 def energy_charts(spikes: dict) -> dict[str, bytes]:

@@ -46,7 +46,7 @@ class Writer:
     """Saves uint8 images [N, H, W, C] as a grid, `pictures/<name>_<step>.png`; returns its path."""
     if self._workdir is None:
       return None
-    path = self._workdir / 'pictures' / f'{name}_{step:06d}.png'
+    path = pictures.path(self._workdir, name, step)
     picture = pictures.grid(images, columns)
     encoded = pictures.png(picture)
     with _warning_of(path):

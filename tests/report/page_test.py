@@ -1,5 +1,6 @@
-"""The page, of results that are made up."""
+"""The page, of results and pictures that are made up."""
 
+import base64
 import html
 import re
 
@@ -44,27 +45,58 @@ RESULTS = {
     'spikes': SPIKES,
     'robustness': {'curves': dict.fromkeys(('dropout', 'flip', 'shuffle', 'steps'), ERRORS)},
   },
-  'ann': {'fad': {'mean': 17.25, 'std': None, 'seeds': 1, 'protocol': 'own autoencoder'}},
+  'compared': {},
 }
-CONFIG = {'model': {'name': 'fsvae', 'distance': 'mmd'}, 'train': {'batch_size': 8}}
+ANN = {
+  'run': {'model': 'ann_vae', 'data': 'mnist', 'step': 300},
+  'figures': {'fad': {'mean': 17.25, 'std': 0.5, 'seeds': 3, 'protocol': 'own autoencoder'}},
+}
+CONFIG = {
+  'model': {'name': 'fsvae', 'distance': 'mmd', 'timesteps': 16},
+  'train': {'batch_size': 8},
+}
 METRICS = [
   {'step': 10, 'train/reconstruction': 0.5, 'train/distance': 0.1, 'images_per_s': 40.0},
   {'step': 20, 'train/reconstruction': 0.4, 'train/distance': 0.1, 'images_per_s': 40.0},
 ]
-PICTURES = {'reconstructions': b'first', 'samples': b'second', 'interpolation': b'third'}
+PNG, GIF = b'\x89PNG', b'GIF89a'
+PICTURES = {
+  'reconstructions_001200.png': PNG + b'second',
+  'samples_001200.png': PNG + b'first',
+  'growth_001200.gif': GIF + b'third',
+  'a_new_picture_001200.png': PNG + b'fourth',
+  'samples_000600.png': PNG + b'of an earlier step',
+}
 # Another latent's layers: neither posterior nor prior.
 RASTERS = {name: np.eye(4, 6) for name in ('encoder/<&>', 'latent/z', 'flow/a', 'decoder/dense')}
 
 
 def write(workdir, results=RESULTS, metrics=METRICS, rasters=RASTERS):
   """The page of `results`; by default it has all that there can be."""
-  report.write(workdir, results, CONFIG, metrics, PICTURES, rasters)
+  draw(workdir, PICTURES)
+  report.write(workdir, results, CONFIG, metrics, rasters)
   return (workdir / 'report.html').read_bytes().decode('utf-8')
+
+
+def draw(workdir, pictures):
+  """A folder with pictures."""
+  (workdir / 'pictures').mkdir(parents=True, exist_ok=True)
+  for name, content in pictures.items():
+    (workdir / 'pictures' / name).write_bytes(content)
 
 
 @pytest.fixture(scope='module')
 def page(tmp_path_factory):
-  return write(tmp_path_factory.mktemp('run'))
+  """The page of a run with an ANN VAE beside it."""
+  folder = tmp_path_factory.mktemp('runs')
+  draw(folder / 'mnist_ann', {'samples_000300.png': PNG + b'of the other'})
+  return write(folder / 'mnist', RESULTS | {'compared': {str(folder / 'mnist_ann'): ANN}})
+
+
+def embedded(text):
+  """[(kind, bytes)] of the pictures that are no charts, in the order of the page."""
+  found = re.findall('data:image/(png|gif);base64,([^"]*)', text)
+  return [(kind, base64.b64decode(data)) for kind, data in found]
 
 
 def visible(text):
@@ -76,26 +108,67 @@ def visible(text):
 def test_every_figure_is_there_with_its_spread_and_protocol(page):
   text = visible(page)
   for row in (
-    'reconstruction error squared error (3 seeds) 0.03123 ± 0.0004 0.031 0.048',
-    'FAD, own code own autoencoder 12.5 17.25',
+    'error of a reconstruction squared error (3 seeds) 0.03123 ± 0.0004 0.031 0.048',
+    'FAD, own code: distance of new images from real ones own autoencoder 12.5 17.25 ± 0.5',
     f'firing rate {PROTOCOL} (3 seeds) 0.2018 ± 0.001',
     f'energy of a reconstruction, µJ {PROTOCOL} (3 seeds) 3.456 ± 0.02',
     'a new figure counted by hand 7.125',
   ):
     assert row in text
-  assert 'this run ANN VAE here paper: FSVAE paper: ANN VAE' in text
-  assert 'step 1,200; 10,447 parameters' in text and 'No ANN VAE' not in text
+  assert 'this run ANN VAE mnist_ann paper: FSVAE paper: ANN VAE' in text
+  assert '1,200 steps; 10,447 parameters; an image takes 16 time steps' in text
+  assert 'No ANN VAE' not in text
 
 
-def test_sections_and_captions_stand_in_order(page):
+def test_pictures_stand_first_then_numbers_and_the_long_tables_are_folded(page):
   sections, text = re.findall('<h2>(.*)</h2>', page), visible(page)
-  assert sections[:4] == ['Figures', 'Images', 'Training', 'Spikes']
-  assert sections[4:] == ['Firing rates and energy', 'Robustness', 'The run']
-  assert page.count('<figcaption>') == 3 + 2 + 2 + 4 + 3
+  assert sections[:5] == ['Images', 'Numbers', 'Training', 'Spikes', 'Firing rates and energy']
+  assert sections[5:] == ['Robustness', 'In detail']
+  end = page.index('<h2>In detail')
+  assert '<table' not in page[:end] and page[end:].count('<details>') == 4
+  assert page.count('<figcaption>') == 5 + 2 + 2 + 4 + 3
   assert 'through encoder, latent, flow and decoder' in text
   assert 'encoder/<&> 0.25 1/8 2 2 2 2 2 decoder/pixels 2 2 2 2 2 sum 0.25 2' in text
   assert '5,000 neuron updates of a reconstruction, 0.023 µJ' in text
   assert 'training, minutes (steps alone) 0.0667' in text
+
+
+def test_the_steps_pictures_are_shown_in_order_those_of_other_names_last(tmp_path):
+  text = write(tmp_path)
+  shown = [content.removeprefix(PNG).removeprefix(GIF) for _, content in embedded(text)]
+  assert shown == [b'first', b'second', b'third', b'fourth']
+  assert [kind for kind, _ in embedded(text)] == ['png', 'png', 'gif', 'png']
+  assert 'A new picture' in text
+
+
+def test_pictures_of_another_run_stand_beside(page):
+  assert [content for _, content in embedded(page)][:2] == [PNG + b'first', PNG + b'of the other']
+  assert 'drawn from random numbers this run ANN VAE mnist_ann Test images,' in visible(page)
+
+
+def test_numbers_have_bars_as_long_as_they_are_with_their_spread(page):
+  number = re.search('<div class="number"><h3>Distance(.*?)</div>\n</div>', page, re.S)[1]
+  assert re.findall('<i[^>]*width:([^%]*)%', number) == ['70.4', '97.2']
+  assert re.findall('<s style="left:([^%]*)%;width:([^%]*)%', number) == [('94.4', '5.6')]
+  assert 'this run 12.5 ANN VAE mnist_ann 17.2 ± 0.5' in visible(number)
+  for words in ('paper: FSVAE 0.031', 'Firing rate 0.202', 'this run 3.46 ± 0.02'):
+    assert words in visible(page)
+
+
+def test_what_a_number_compares_to_stands_under_it(tmp_path):
+  floors = {name: FIGURES['fad'] | {'mean': 1.5} for name in ('fad_floor', 'fad_floor_authors')}
+  text = visible(write(tmp_path, RESULTS | {'figures': FIGURES | floors}))
+  assert 'this run 12.5 floor: real images 1.5 Firing' in text
+  own = FIGURES | floors | {'fad_authors': FIGURES['fad'] | {'mean': 40.0}}
+  text = visible(write(tmp_path, RESULTS | {'figures': own}))
+  assert 'this run 40 paper: FSVAE 35.5 paper: ANN VAE 17.1 floor: real images 1.5 Firing' in text
+
+
+def test_the_page_is_for_phones_and_for_dark_rooms(page):
+  assert '<meta name="viewport" content="width=device-width, initial-scale=1">' in page
+  assert '@media (prefers-color-scheme: dark)' in page and 'color-scheme: light dark' in page
+  colours = re.findall('[^-]color: *(#[^;]*)|background: *(#[^;]*)', page)
+  assert not colours  # all are variables, which the dark page sets anew
 
 
 def test_the_priors_layers_are_left_out_of_the_rasters(tmp_path):
@@ -105,7 +178,7 @@ def test_the_priors_layers_are_left_out_of_the_rasters(tmp_path):
 
 def test_text_is_escaped(page, tmp_path):
   assert '<td>encoder/&lt;&amp;&gt;</td>' in page
-  other = {'run': RESULTS['run'] | {'data': '<&>"'}, 'missing': {'fad': '<script>'}, 'details': {}}
+  other = {'run': RESULTS['run'] | {'data': '<&>"'}, 'missing': {'kid': '<script>'}, 'details': {}}
   text = write(tmp_path, RESULTS | other)
   assert '<&>' not in text and '<script' not in text
   assert '<h1>fsvae on &lt;&amp;&gt;&#34;</h1>' in text and '&lt;script&gt;' in text
@@ -114,23 +187,31 @@ def test_text_is_escaped(page, tmp_path):
 
 def test_a_model_without_spikes_has_a_page(tmp_path):
   figures = {'fad': FIGURES['fad']}
-  results = RESULTS | {'figures': figures, 'details': {}, 'ann': {}}
+  missing = {'spikes': ''}
+  results = RESULTS | {'figures': figures, 'details': {}, 'missing': missing}
   text = write(tmp_path, results, metrics=[], rasters={})
-  sections = re.findall('<h2>(.*)</h2>', text)
-  assert sections == ['Figures', 'Images', 'Training', 'The run']
+  assert re.findall('<h2>(.*)</h2>', text) == ['Images', 'Numbers', 'Training', 'In detail']
   assert 'There is no metrics.jsonl' in text and 'not recorded' in text
-  assert '<th>ANN VAE here' not in text
+  assert text.count('Not computed: this model has none.') == 2
+  assert 'Not computed: reconstruction is not in eval.metrics.' in text
   assert 'No ANN VAE was evaluated beside this run' in text
 
 
 def test_without_any_figure_there_is_a_page_still(tmp_path):
   text = write(tmp_path, RESULTS | {'figures': {}, 'details': {}}, rasters={})
-  assert '<h2>Figures' in text and '<th>' not in text
+  assert '<h2>Numbers' in text and '<th>' not in text
 
 
 def test_what_is_missing_is_told(page):
   assert page.count('Not computed') == 1
   assert 'Not computed: FID: a package is not there.' in page
+
+
+def test_what_is_missing_of_the_numbers_is_told_in_its_place(tmp_path):
+  figures = {name: value for name, value in FIGURES.items() if name != 'fad'}
+  results = RESULTS | {'figures': figures, 'missing': {'fad': 'too few images'}}
+  text = visible(write(tmp_path, results))
+  assert 'real images get. Not computed: too few images. Firing rate' in text
 
 
 def test_all_is_inside_and_utf_8(page):
