@@ -35,8 +35,16 @@ def learned(
 ) -> jax.Array:
   """sum_t w[t] y[t], with T learned weights that start as the leaky integrator's."""
   start_T = filters.readout_weights(drive.timesteps)
-  weights_T = module.param('readout', lambda key: jnp.asarray(start_T))
+  weights_T = _parameter(module, 'readout', lambda key: jnp.asarray(start_T), drive.timesteps)
   return weighted(neuron, drive, pixels(1 / float(start_T.sum())), weights_T, weights_T.sum())
+
+
+def _parameter(module, name, start, timesteps):
+  """Of every step; of the first ones, for a latent that has fewer than it was made for."""
+  if not module.has_variable('params', name):
+    return module.param(name, start)
+  whole = module.get_variable('params', name)
+  return whole[(slice(timesteps),) * whole.ndim]
 
 
 def weighted(
@@ -62,7 +70,8 @@ def attention(
   timesteps = drive.timesteps
   bound = timesteps**-0.5  # as PyTorch initialises a convolution of T inputs
   uniform = functools.partial(jax.random.uniform, minval=-bound, maxval=bound)
-  matrix_TS = module.param('attention', uniform, (timesteps, timesteps), jnp.float32)
+  start = lambda key: uniform(key, (timesteps, timesteps), jnp.float32)
+  matrix_TS = _parameter(module, 'attention', start, timesteps)
   synapses = pixels(2 / timesteps)  # gates start near a half
   operation = networks.over_time(networks.to_pixels)
   return attend(networks.fire_and_respond(neuron, drive, operation, synapses), matrix_TS)
@@ -103,5 +112,5 @@ def _learned_so_far(timesteps, parameters):
 
 
 READOUTS = {'leaky': leaky, 'learned': learned, 'attention': attention}
-# Weights [T, T] of the steps s after step t. (Attention weighs by all steps, also later ones.)
+# Weights [T, T] of the steps s after step t. (Attention weighs every step by all of them.)
 SO_FAR = {'leaky': _leaky_so_far, 'learned': _learned_so_far}

@@ -113,7 +113,7 @@ def robustness_charts(curves: dict) -> dict[str, bytes]:
   labels = {
     'dropout': 'share of latent spikes lost',
     'flip': 'share of latent entries flipped',
-    'steps': 'steps run',
+    'steps': 'time steps after which the decoder stops',
   }
   levels = {
     'nothing changed': dict(curves['dropout'])[0.0],

@@ -82,23 +82,29 @@ def test_learned_constants_start_as_the_fixed_ones_and_have_a_gradient_in_every_
   assert all(np.abs(grads[name]) > 0 for name in own)
 
 
-@pytest.mark.parametrize('readout', ['leaky', 'learned'])
-def test_an_image_unfolds_as_if_the_decoder_had_stopped_after_each_step(readout):
+def of_steps(readout):
+  """A model with that read-out, its variables, latents of five steps, and its decoder."""
   model = fsvae.make(**SIZES, readout=readout)
   variables = jax.jit(model.init)(jax.random.key(0))
   z_BTD = jax.random.bernoulli(jax.random.key(1), 0.5, (2, 5, 6)).astype(jnp.float32)
+  return model, variables, z_BTD, jax.jit(model.decode)
+
+
+@pytest.mark.parametrize('readout', ['leaky', 'learned'])
+def test_an_image_unfolds_as_if_the_decoder_stopped_after_each_step(readout):
+  model, variables, z_BTD, decode = of_steps(readout)
   unfolded = jax.jit(model.unfold)(variables, z_BTD)
-  decode = jax.jit(model.decode)
-  np.testing.assert_allclose(unfolded[:, -1], decode(variables, z_BTD), atol=1e-6)
-  stopped, z_BtD = variables, z_BTD[:, :3]
-  if readout == 'learned':  # its weights are of five steps: those that have not come are nothing
-    weights_T = variables['params']['decoder']['readout'].at[3:].set(0)
-    params = variables['params']
-    decoder = params['decoder'] | {'readout': weights_T}
-    stopped, z_BtD = variables | {'params': params | {'decoder': decoder}}, z_BTD
-  np.testing.assert_allclose(unfolded[:, 2], decode(stopped, z_BtD), atol=1e-6)
-  assert np.abs(unfolded[:, 2] - unfolded[:, -1]).max() > 1e-3
+  assert unfolded.shape == (2, 5, 8, 8, 1)
+  for steps in (3, 5):
+    stopped = decode(variables, z_BTD[:, :steps])
+    np.testing.assert_allclose(unfolded[:, steps - 1], stopped, atol=1e-6)
+  assert np.abs(unfolded[:, 2] - unfolded[:, 4]).max() > 1e-3
 
 
-def test_attention_which_weighs_by_all_steps_has_nothing_to_show_before_the_last():
-  assert fsvae.make(**SIZES, readout='attention').unfold is None
+def test_attention_may_stop_early_but_has_nothing_to_show_before_the_last_step():
+  model, variables, z_BTD, decode = of_steps('attention')
+  assert model.unfold is None
+  early, late = (decode(variables, z_BTD[:, :steps]) for steps in (3, 5))
+  assert early.shape == late.shape and np.abs(early - late).max() > 1e-3
+  with pytest.raises(ValueError, match=r'matrix_TS .*\(5, 5\); it must be \(6, 6\)'):
+    decode(variables, jnp.concatenate([z_BTD, z_BTD[:, :1]], axis=1))
