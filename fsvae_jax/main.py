@@ -34,7 +34,7 @@ import platform
 import sys
 
 import jax
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import ConfigDict
 
 from fsvae_jax import configuration, evaluate, fields, samples, train
@@ -65,6 +65,8 @@ def command() -> None:
 
 def main(_: list[str]) -> int:
   """Trains, evaluates or makes images, together with the other processes of the run."""
+  if not flags.FLAGS['verbosity'].present:  # absl would say as much as for -v=0
+    logging.set_verbosity(logging.WARNING)
   try:
     with signals.raised():
       args = flags.FLAGS

@@ -7,11 +7,13 @@ import pathlib
 import shutil
 import signal
 import threading
+import types
 
 import jax
 import numpy as np
 import optax
 import pytest
+from absl import logging
 from flax import traverse_util
 
 from fsvae_jax import data, inference, models, train
@@ -379,3 +381,17 @@ def test_flips_mirror_half_of_the_images(config):
     train.train_step(model, optimizer, config, 1, state, {'image': ramp}, jax.random.key(0))
   rising = np.asarray(seen[0])[:, 0, 0, 0] == -1
   assert 16 < rising.sum() < 48
+
+
+def test_a_start_has_a_line_a_network_and_all_its_layers_if_asked(capsys):
+  params = {'encoder': {'dense': {'kernel': np.zeros((20, 60)), 'bias': np.zeros(60)}}}
+  run = types.SimpleNamespace(train_images='abc', test_images='d', total=9, changed={})
+  state = types.SimpleNamespace(variables={'params': params}, step=4)
+  train.say_start(run, state)
+  brief = 'encoder          1,260 parameters\n3 training and 1 test images; step 4 of 9\n'
+  assert capsys.readouterr().out == brief
+  before = logging.get_verbosity()
+  logging.set_verbosity(logging.INFO)
+  train.say_start(run, state)
+  logging.set_verbosity(before)
+  assert 'encoder/dense/kernel' in capsys.readouterr().out
