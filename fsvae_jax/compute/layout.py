@@ -69,6 +69,11 @@ def lay_like(x: jax.Array, other: jax.Array) -> jax.Array:
   return x if split is None or split == split_like(x) else jax.sharding.reshard(x, split)
 
 
+def whole(x: jax.Array) -> jax.Array:
+  """x on every device, all of it."""
+  return x if split_like(x) is None else jax.sharding.reshard(x, P())
+
+
 def join_parts(x_NBF: jax.Array) -> jax.Array:
   """[count, B / count, ...] of all `take_part` to [B, ...]."""
   count, batch, *rest = x_NBF.shape

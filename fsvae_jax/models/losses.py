@@ -5,7 +5,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from fsvae_jax.compute import checks
+from fsvae_jax.compute import checks, layout
 from fsvae_jax.compute.layout import wide
 from fsvae_jax.spiking import filters
 
@@ -66,7 +66,7 @@ def rbf_mmd(q_BD: jax.Array, p_BD: jax.Array) -> jax.Array:
   """
   q_BD = checks.floats('q_BD', q_BD, 'B', 'D')
   p_BD = checks.floats('p_BD', p_BD, *q_BD.shape)
-  both_ND = jnp.concatenate((q_BD, p_BD))
+  both_ND = layout.whole(jnp.concatenate((q_BD, p_BD)))  # every pair meets
   squared_NN = jnp.sum(jnp.square(both_ND[:, None] - both_ND[None]), -1)
   count, batch = len(both_ND), len(q_BD)
   scale = jax.lax.stop_gradient(jnp.sum(squared_NN)) / (count * (count - 1))
