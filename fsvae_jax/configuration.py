@@ -9,6 +9,7 @@ import pathlib
 import pkgutil
 import re
 import runpy
+import shlex
 import sys
 from typing import Any
 
@@ -17,7 +18,7 @@ from ml_collections import ConfigDict, config_flags
 
 from fsvae_jax import configs, fields
 from fsvae_jax.configs import default
-from fsvae_jax.run import files
+from fsvae_jax.run import files, workdir
 
 
 def names() -> list[str]:
@@ -50,6 +51,38 @@ def load(text: str) -> ConfigDict:
   if not isinstance(config, ConfigDict):
     raise ValueError(f'{path}: get_config() returned {type(config).__name__}, not a ConfigDict')
   return config.lock()
+
+
+def of_run(folder: pathlib.Path) -> ConfigDict | None:
+  """The configuration in `<folder>/config.json`, with today's defaults for fields that it lacks.
+
+  None if there is none. Raises ValueError if it is damaged.
+  """
+  record = workdir.record(folder)
+  if not record:
+    return None
+  config = defaults().to_dict()
+  for name, value in record.items():
+    whole = name == 'model' or not isinstance(value, dict)  # a model's fields are its own
+    config[name] = value if whole else config.get(name, {}) | value
+  return ConfigDict(config)
+
+
+def command(config: ConfigDict) -> str:
+  """The shortest command that trains such a run, wherever data lie and whatever is evaluated."""
+  own = {
+    name: value
+    for name, value in fields.flatten(config.to_dict()).items()
+    if name.split('.')[0] not in ('eval', 'test')
+    and not (name.startswith('data.') and fields.may_change(name))
+  }
+  ways = []
+  for name in names():
+    base = fields.flatten(load(name).to_dict())
+    if own.keys() <= base.keys():
+      differing = [f'--config.{field}={x}' for field, x in own.items() if base[field] != x]
+      ways.append([f'--config={name}', *differing])
+  return shlex.join(['python', '-m', 'fsvae_jax.main', *min(ways, key=len, default=())])
 
 
 def run_name(text: str) -> str:

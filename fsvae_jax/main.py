@@ -9,6 +9,8 @@
   eval         figures in eval.json, and a page to look at, report.html
   generate     new images, in WORKDIR/generate
   reconstruct  test images and their reconstructions, in WORKDIR/reconstruct
+  export       the model for other programs, in WORKDIR/export, as --format says: safetensors,
+               stablehlo, pytorch, nir
 
 What to train
   --config=NAME           digits, mnist, fashion_mnist, cifar10, celeba; or a file of your own
@@ -38,6 +40,7 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict
 
 from fsvae_jax import configuration, evaluate, fields, samples, train
+from fsvae_jax.exchange import export
 from fsvae_jax.run import console, distributed, files, signals, workdir
 
 DEFAULT = 'digits'
@@ -46,11 +49,13 @@ flags.DEFINE_string('workdir', None, 'Where the run is kept; default runs/<confi
 flags.DEFINE_enum(
   'mode',
   'train',
-  ['train', 'eval', 'generate', 'reconstruct'],
-  'train: train, then evaluate; eval: metrics and report; generate, reconstruct: write images. '
+  ['train', 'eval', 'generate', 'reconstruct', 'export'],
+  'train: train, then evaluate; eval: metrics and report; generate, reconstruct: write images; '
+  'export: write the model for other programs, as --format says. '
   "All but train read the run's own configuration from its workdir.",
 )
 flags.DEFINE_string('step', None, "A checkpoint's number, or best, if not the newest.")
+flags.DEFINE_enum('format', 'safetensors', list(export.FORMATS), 'What to export.')
 flags.DEFINE_integer('count', 64, 'How many images to generate or reconstruct.', 1)
 flags.DEFINE_integer('seed', 0, 'Of the draws of generated or reconstructed images.', 0)
 flags.DEFINE_string('coordinator', None, 'HOST:PORT of process 0 of several.')
@@ -64,7 +69,7 @@ def command() -> None:
 
 
 def main(_: list[str]) -> int:
-  """Trains, evaluates or makes images, together with the other processes of the run."""
+  """Trains, evaluates, exports or makes images, together with the other processes of the run."""
   if not flags.FLAGS['verbosity'].present:  # absl would say as much as for -v=0
     logging.set_verbosity(logging.WARNING)
   try:
@@ -93,6 +98,8 @@ def run() -> bool:
     if not finished:
       return False
     evaluate.evaluate(config, folder)
+  elif args.mode == 'export':
+    export.write(config, folder, args.format, step)
   else:
     samples.write(config, folder, args.mode, args.count, step, args.seed)
   return True
@@ -109,7 +116,7 @@ def parse_flags(argv: list[str]) -> list[str]:
   if {'--help', '-help', '-h', '-?'} & set(argv[1:]):
     sys.exit(print(__doc__))
   given, rest = configuration.ahead(argv[1:], 'config', 'workdir', 'mode')
-  of_run = given.mode in ('eval', 'generate', 'reconstruct')
+  of_run = given.mode not in (None, 'train')
   try:
     folder = given.workdir or f'runs/{configuration.run_name(given.config or DEFAULT)}'
     folder = workdir.check(folder)
@@ -133,25 +140,21 @@ def recorded(folder: pathlib.Path, text: str | None) -> ConfigDict:
     ValueError, FileNotFoundError: if there is none, or if `text`, what `--config` says, is of
       another model or data set.
   """
-  record = workdir.record(folder)
-  if not record:
+  config = configuration.of_run(folder)
+  if config is None:
     raise FileNotFoundError(
       f'{folder} has no config.json, so no run: train there first, or name another --workdir'
     )
   if text:
     said = configuration.load(text)
     for section in ('model', 'data'):
-      ours, theirs = said[section].name, record[section]['name']
+      ours, theirs = said[section].name, config[section].name
       if ours != theirs:
         raise ValueError(
           f'--config={text} says {section}.name {ours}; the run in {folder} has {theirs}: leave '
           '--config out, or name another --workdir'
         )
-  config = configuration.defaults().to_dict()
-  for name, value in record.items():
-    whole = name == 'model' or not isinstance(value, dict)  # a model's fields are its own
-    config[name] = value if whole else config.get(name, {}) | value
-  return ConfigDict(config)
+  return config
 
 
 def refuse_contradictions(folder: pathlib.Path, before: dict, overrides: dict) -> None:

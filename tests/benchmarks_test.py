@@ -29,7 +29,7 @@ from benchmarks import (
 )
 from benchmarks import run as speed
 from fsvae_jax import configuration, fields, models
-from fsvae_jax.exchange import nir_simulator, reference
+from fsvae_jax.exchange import nir_simulator, reference, state_dicts
 from fsvae_jax.models import fsvae, passes
 from fsvae_jax.run import signals, writer
 
@@ -273,7 +273,7 @@ def test_weights_are_drawn_as_pytorch_does(main, tmp_path):
   from benchmarks import pytorch_init
 
   main(pytorch_init, '--out', tmp_path / 'init.npz')
-  state = reference.load_state_dict(tmp_path / 'init.npz')
+  state = state_dicts.load(tmp_path / 'init.npz')
   wanted = {name for name, _ in reference.leaves((32, 64, 128, 256)).values()}
   assert set(state) == wanted
   bound = 1 / math.sqrt(1 * 9)

@@ -1,19 +1,17 @@
-"""Checkpoints of the authors' PyTorch code (kamata1729/FullySpikingVAE), turned into ours.
+"""Checkpoints of the authors' PyTorch code (kamata1729/FullySpikingVAE), turned into ours and back.
 
     python -m fsvae_jax.exchange.reference --checkpoint=FILE --config=configs/mnist.py --workdir=DIR
 
 The reference's arrays are channels-first and its convolution kernels carry a trailing time axis of
-one. `.pth` needs PyTorch (`pip install 'fsvae_jax[torch]'`); an `.npz` holds the same names.
-A file is only read, as tensors, and never run, as pickled modules would be.
+one. One table, `leaves`, says both directions.
 """
 
 import contextlib
 import math
-import os
 import pathlib
 import sys
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,168 +21,86 @@ from flax import traverse_util
 from ml_collections import ConfigDict
 
 from fsvae_jax import configuration, models
+from fsvae_jax.exchange import state_dicts
+from fsvae_jax.inference import Trained
 from fsvae_jax.models import ann
-from fsvae_jax.run import checkpoint, console, files, states
+from fsvae_jax.run import checkpoint, console, states
 from fsvae_jax.run import workdir as workdirs
-
-_PYTORCH = (b'PK', b'\x80')  # how files of torch.save begin: zip, and once pickle
-
-
-def load_state_dict(path: str | pathlib.Path) -> dict[str, np.ndarray]:
-  """{name: array} of a `.pth` or an `.npz` file, under the names of the bare model.
-
-  A `.pth` file may hold the state dict beside other entries (epoch, optimizer), and either may name
-  it as wrappers do: `module.`, `_orig_mod.`. Floating-point numbers of any width become float32.
-
-  Raises:
-    ValueError: for a file that cannot be read, or holds no state dict, or several.
-    FileNotFoundError: if it is not there.
-    ImportError: if it needs PyTorch, which is not installed.
-  """
-  path = files.expand(path, '--checkpoint')
-  if path.is_dir():
-    raise ValueError(f'{path} is a folder; --checkpoint must be a file')
-  if not path.is_file():
-    raise FileNotFoundError(f'no checkpoint at {path}')
-  if not os.access(path, os.R_OK):
-    raise ValueError(f'{path} may not be read: see who may')
-  state = _load_npz(path) if path.suffix.lower() == '.npz' else _load_pth(path)
-  bare = _bare_names(state)
-  if len(set(bare)) < len(bare):
-    twice = next(name for name in bare if bare.count(name) > 1)
-    raise ValueError(f'{path} holds {twice} twice, with and without a prefix: save one model alone')
-  return {name: _float32(array) for name, array in zip(bare, state.values(), strict=True)}
-
-
-def _load_npz(path):
-  try:
-    with np.lib.npyio.NpzFile(path.open('rb'), own_fid=True) as arrays:
-      return {name: np.asarray(arrays[name]) for name in arrays}
-  except Exception as error:  # whatever zipfile, zlib and NumPy raise, which advises to unpickle
-    raise ValueError(
-      f'{path} cannot be read as an .npz file of numbers ({type(error).__name__}): it is cut short '
-      'or damaged, or holds Python objects; save the arrays of its state_dict() with numpy.savez'
-    ) from None
-
-
-def _load_pth(path):
-  with path.open('rb') as file:
-    begin = file.read(16)
-  if not begin.startswith(_PYTORCH):
-    found = f'begins with {begin!r}' if begin else 'is empty'
-    raise ValueError(
-      f'{path} {found}, which is nothing that PyTorch saves (is it a web page, or a Git LFS '
-      'pointer?): get the checkpoint itself, and save its state_dict()'
-    )
-  try:
-    import torch
-  except ImportError as error:
-    raise ImportError(
-      f'reading {path} needs PyTorch: pip install "fsvae_jax[torch]", or save its arrays as .npz'
-    ) from error
-  try:
-    saved = torch.load(path, map_location='cpu', weights_only=True)
-  except Exception as error:  # of all kinds; PyTorch's advice, to run what the file says, is none
-    raise ValueError(
-      f'{path} cannot be read as tensors ({type(error).__name__}): it is cut short or damaged, or '
-      'holds Python objects, as a whole module is; save its state_dict() alone, with torch.save'
-    ) from None
-  is_state = lambda x: _is_named(x) and all(map(torch.is_tensor, x.values()))
-  dicts = {way: x for way, x in _within('', saved) if is_state(x) and any('.' in n for n in x)}
-  if len(dicts) != 1:
-    held = f'several state dicts ({", ".join(dicts)})' if dicts else 'no state dict of tensors'
-    raise ValueError(f'{path} holds {held}: save the state_dict() of the model alone')
-  return {name: _numpy(path, name, tensor) for name, tensor in dicts.popitem()[1].items()}
-
-
-def _is_named(x):
-  return isinstance(x, dict) and bool(x) and all(isinstance(name, str) for name in x)
-
-
-def _within(way, x):
-  """(name, x) and of everything in it that is named; an optimizer numbers what it holds."""
-  yield way, x
-  if _is_named(x):
-    for name, inner in x.items():
-      yield from _within(f'{way}/{name}'.lstrip('/'), inner)
-
-
-def _numpy(path, name, tensor):
-  tensor = tensor.detach()
-  try:
-    return (tensor.float() if tensor.is_floating_point() else tensor).numpy()
-  except Exception as error:  # sparse, quantized, or without content
-    raise ValueError(
-      f'{path}: {name} cannot be read as an array ({tensor.layout}, {tensor.dtype})'
-    ) from error
-
-
-def _bare_names(names):
-  """Without `module.` and `_orig_mod.` anywhere, and without a first part that all have."""
-  wrappers = ('module', '_orig_mod')
-  split = [[part for part in name.split('.') if part not in wrappers] for name in names]
-  while split and len({parts[0] for parts in split if parts}) == 1 and min(map(len, split)) > 1:
-    split = [parts[1:] for parts in split]
-  return ['.'.join(parts) for parts in split]
-
-
-def _float32(array):
-  """Floating-point numbers in our width; others stay as they are, and do not fit."""
-  with np.errstate(over='ignore'):  # what was finite and is not any more does not fit either
-    return array.astype(np.float32) if np.issubdtype(array.dtype, np.floating) else array
-
+from fsvae_jax.spiking import filters
 
 # The reference's buffers that are no parameters of ours.
 _IGNORED = ('num_batches_tracked', 'initial_input', 'membrane_output_layer.coef', 'n_averaged')
 _UNUSED = ('prior.', 'posterior.')  # networks that the authors' ESVAE makes and never runs
 
 
-def _channels_last(array, channels):
-  """Reorders a first axis that flattens [C, S, S] into one that flattens [S, S, C]."""
-  side = math.isqrt(array.shape[0] // channels)
-  return np.moveaxis(array.reshape(channels, side, side, -1), 0, 2).reshape(array.shape)
+class Change(NamedTuple):
+  """How an array of the reference becomes `ours`, and ours `theirs`."""
+
+  ours: Callable[[np.ndarray], np.ndarray]
+  theirs: Callable[[np.ndarray], np.ndarray]
+
+
+def _flat(channels: int) -> Change:
+  """Of a first axis that flattens [C, S, S] there, [S, S, C] here."""
+
+  def ours(x):
+    side = math.isqrt(x.shape[0] // channels)
+    return np.moveaxis(x.reshape(channels, side, side, -1), 0, 2).reshape(x.shape)
+
+  def theirs(x):
+    side = math.isqrt(x.shape[0] // channels)
+    return np.moveaxis(x.reshape(side, side, channels, -1), 2, 0).reshape(x.shape)
+
+  return Change(ours, theirs)
+
+
+def _kernel(outputs: int, inputs: int) -> Change:
+  """Of a convolution whose axes of channels lie there; here they are the last, inputs first."""
+  there, here = (outputs, inputs), (3, 2)
+  return Change(lambda x: np.moveaxis(x, there, here), lambda x: np.moveaxis(x, here, there))
+
+
+def _after(first: Change, then: Change) -> Change:
+  """`first`, then `then`, on the way to ours."""
+  return Change(lambda x: then.ours(first.ours(x)), lambda x: first.theirs(then.theirs(x)))
+
+
+SAME = Change(lambda x: x, lambda x: x)
+_TURNED = Change(np.transpose, np.transpose)
+_CONVOLUTION, _TRANSPOSED = _kernel(0, 1), _kernel(1, 0)
+_OF_ONE_STEP = Change(lambda x: x[..., 0], lambda x: x[..., None])  # the kernel's trailing time
 
 
 def _layers(features, latent):
-  """(network, layer, the reference's name, its kernel in our layout, its vectors in our layout)."""
-  widest = features[-1]
-
-  def same(vector):
-    return vector
-
-  def flat(array):
-    return _channels_last(array, widest)
-
-  def conv(kernel):
-    return np.moveaxis(kernel[..., 0], (0, 1), (3, 2))
-
-  def transposed(kernel):
-    return np.moveaxis(kernel[..., 0], (0, 1), (2, 3))
-
-  last = len(features) - 1
+  """(network, layer, the reference's name, `Change` of its kernel, `Change` of its vectors)."""
+  flat, last = _flat(features[-1]), len(features) - 1
+  convolution, transposed = (_after(_OF_ONE_STEP, way) for way in (_CONVOLUTION, _TRANSPOSED))
   for i in range(last + 1):
-    yield 'encoder', f'conv_{i}', f'encoder.{i}', conv, same
-  yield 'encoder', 'dense', 'before_latent_layer', lambda kernel: flat(kernel.T), same
+    yield 'encoder', f'conv_{i}', f'encoder.{i}', convolution, SAME
+  yield 'encoder', 'dense', 'before_latent_layer', _after(_TURNED, flat), SAME
   for net in ('posterior', 'prior') if latent == 'bernoulli' else ():
     for i in range(3):
-      yield net, f'dense_{i}', f'{net}.layers.{i}', np.transpose, same
-  yield 'decoder', 'dense', 'decoder_input', lambda kernel: flat(kernel).T, flat
+      yield net, f'dense_{i}', f'{net}.layers.{i}', _TURNED, SAME
+  yield 'decoder', 'dense', 'decoder_input', _after(flat, _TURNED), flat
   for i in range(last):
-    yield 'decoder', f'conv_{i}', f'decoder.{i}', transposed, same
-  yield 'decoder', f'conv_{last}', 'final_layer.0', transposed, same
-  yield 'decoder', 'pixels', 'final_layer.1', transposed, same
+    yield 'decoder', f'conv_{i}', f'decoder.{i}', transposed, SAME
+  yield 'decoder', f'conv_{last}', 'final_layer.0', transposed, SAME
+  yield 'decoder', 'pixels', 'final_layer.1', transposed, SAME
 
 
-def leaves(features: Sequence[int], latent: str = 'bernoulli') -> dict:
-  """{path in `variables`: (the reference's name, function from its array to ours)}.
+Table = dict[tuple[str, ...], tuple[str, Change]]
+
+
+def leaves(features: Sequence[int], latent: str = 'bernoulli') -> Table:
+  """{path in `variables`: (the reference's name, `Change` of the array)}.
 
   Args:
     latent: 'bernoulli', of the authors of FSVAE, or 'rate', of those of ESVAE.
   """
-  table: dict[tuple[str, ...], Any] = {}
+  table: Table = {}
   if latent == 'rate':
-    table['params', 'prior', 'dense', 'kernel'] = 'sample_layer.0.weight', np.transpose
-    table['params', 'prior', 'dense', 'bias'] = 'sample_layer.0.bias', lambda vector: vector
+    table['params', 'prior', 'dense', 'kernel'] = 'sample_layer.0.weight', _TURNED
+    table['params', 'prior', 'dense', 'bias'] = 'sample_layer.0.bias', SAME
   for net, layer, name, kernel, vector in _layers(features, latent):
     path = (net, layer) if layer == 'pixels' else (net, layer, 'synapses')
     table['params', *path, 'kernel'] = f'{name}.weight', kernel
@@ -210,13 +126,17 @@ def convert(state: dict[str, np.ndarray], features: Sequence[int], like: Any) ->
       finite.
   """
   if 'posterior' in like['params']:
-    return _convert(state, leaves(features), like)
+    return fit(state, leaves(features), like)
   used = {name: x for name, x in state.items() if not name.startswith(_UNUSED)}
-  return _convert(used, leaves(features, 'rate'), like)
+  return fit(used, leaves(features, 'rate'), like)
 
 
-def _convert(state, table, like):
-  """The arrays of a state dict under our names, by a table like that of `leaves`."""
+def fit(state: Mapping[str, np.ndarray], table: Table, like: Any) -> Any:
+  """`variables` like `like` from arrays under other names, by a table like that of `leaves`.
+
+  Raises:
+    ValueError: as `convert` does.
+  """
   expected = {path: leaf.shape for path, leaf in traverse_util.flatten_dict(like).items()}
   names = {name for name, _ in table.values()}
   faults = [f'missing: {name}' for name in sorted(names - set(state))]
@@ -229,9 +149,9 @@ def _convert(state, table, like):
   for path, (name, change) in table.items():
     if name not in state:
       continue
-    array = _float32(np.asarray(state[name]))
+    array = state_dicts.float32(np.asarray(state[name]))
     try:
-      converted[path] = change(array)
+      converted[path] = change.ours(array)
       fits = converted[path].shape == expected[path] and array.dtype == np.float32
     except (ValueError, IndexError):  # not even of the rank that the change expects
       fits = False
@@ -265,21 +185,19 @@ def convert_autoencoder(
     jax.random.key(0),
     jnp.zeros((1, image_size, image_size, channels)),
   )
-  same = lambda vector: vector
-  conv = lambda kernel: np.moveaxis(kernel, (0, 1), (3, 2))
-  table = {}
+  table: Table = {}
   for i in range(len(features)):
     norm = {'scale': 'weight', 'bias': 'bias', 'mean': 'running_mean', 'var': 'running_var'}
     for ours, theirs in norm.items():
       part = 'params' if ours in ('scale', 'bias') else 'batch_stats'
-      table[part, f'conv_{i}', 'norm', ours] = f'encoder.{i}.1.{theirs}', same
-    table['params', f'conv_{i}', 'synapses', 'kernel'] = f'encoder.{i}.0.weight', conv
-    table['params', f'conv_{i}', 'synapses', 'bias'] = f'encoder.{i}.0.bias', same
-  flat = lambda kernel: _channels_last(kernel.T, features[-1])
+      table[part, f'conv_{i}', 'norm', ours] = f'encoder.{i}.1.{theirs}', SAME
+    table['params', f'conv_{i}', 'synapses', 'kernel'] = f'encoder.{i}.0.weight', _CONVOLUTION
+    table['params', f'conv_{i}', 'synapses', 'bias'] = f'encoder.{i}.0.bias', SAME
+  flat = _after(_TURNED, _flat(features[-1]))
   table['params', 'dense', 'synapses', 'kernel'] = 'latent_layer.weight', flat
-  table['params', 'dense', 'synapses', 'bias'] = 'latent_layer.bias', same
+  table['params', 'dense', 'synapses', 'bias'] = 'latent_layer.bias', SAME
   encoder = {k: v for k, v in state.items() if k.startswith(('encoder.', 'latent_layer.'))}
-  return _convert(encoder, table, like)
+  return fit(encoder, table, like)
 
 
 def import_checkpoint(path: str | pathlib.Path, config: ConfigDict, workdir: str | pathlib.Path):
@@ -293,7 +211,7 @@ def import_checkpoint(path: str | pathlib.Path, config: ConfigDict, workdir: str
   if config.model.name != 'fsvae':
     raise ValueError(f'model.name is {config.model.name!r}; checkpoints of the reference are fsvae')
   like = jax.eval_shape(models.make(config.model).init, jax.random.key(0))
-  variables = convert(load_state_dict(path), config.model.features, like)
+  variables = convert(state_dicts.load(path), config.model.features, like)
   variables = jax.tree.map(jnp.asarray, variables)
   optimizer = states.make_optimizer(config.train, total_steps=1)
   if (workdir / 'checkpoints').exists():
@@ -303,6 +221,51 @@ def import_checkpoint(path: str | pathlib.Path, config: ConfigDict, workdir: str
     contextlib.closing(checkpoint.Checkpoints(workdir, config.train.keep)) as checkpoints,
   ):
     checkpoints.save(0, states.create(variables, optimizer, config.train.ema_decay))
+
+
+def state_dict(variables: Any, model: Mapping[str, Any]) -> dict[str, np.ndarray]:
+  """The reference's state dict of `variables`, with its buffers, of which ours have none.
+
+  Args:
+    model: fields of the configuration, `config.model`.
+
+  Raises:
+    ValueError: naming every field whose value the reference's code does not have.
+  """
+  faults = [
+    f'model.{name} is {model[name]!r}; there it is {there!r}'
+    for name, there in _FIXED.items()
+    if model.get(name, there) != there
+  ]
+  if faults:
+    raise ValueError("the authors' code has no such model:\n  " + '\n  '.join(faults))
+  arrays = traverse_util.flatten_dict(variables)
+  state = {
+    name: np.ascontiguousarray(change.theirs(np.asarray(arrays[path])))
+    for path, (name, change) in leaves(model['features'], model['latent']).items()
+  }
+  norms = [name for name in state if name.endswith('running_mean')]
+  state |= {
+    name.replace('running_mean', 'num_batches_tracked'): np.array(0, np.int64) for name in norms
+  }
+  if model['latent'] == 'bernoulli':
+    start = np.zeros((1, model['latent_dim'], 1), np.float32)
+    state |= {'posterior.initial_input': start, 'prior.initial_input': start}
+  coef_T = filters.readout_weights(model['timesteps'])
+  return state | {'membrane_output_layer.coef': coef_T.reshape(1, 1, 1, 1, -1)}
+
+
+# What the reference's code has no field for.
+_FIXED = {'name': 'fsvae', 'tau': 0.25, 'v_th': 0.2, 'learned': (), 'readout': 'leaky'}
+
+
+def export(trained: Trained, folder: pathlib.Path) -> None:
+  """Writes `model.pth`, which the authors' scripts load, into `folder`.
+
+  Raises:
+    ValueError: as `state_dict` does; ImportError without PyTorch.
+  """
+  state_dicts.save(folder / 'model.pth', state_dict(trained.variables, trained.config.model))
 
 
 def parse_flags(argv: list[str]) -> list[str]:

@@ -18,7 +18,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from fsvae_jax import data, inference, models
-from fsvae_jax.exchange import reference
+from fsvae_jax.exchange import reference, state_dicts
 from fsvae_jax.inference import Trained
 from fsvae_jax.metrics import frechet
 from fsvae_jax.metrics.frechet import Gaussian
@@ -148,7 +148,7 @@ def authors_code(
   c, dim, stem = own.model, own.model.latent_dim, AUTHORS_NAMES.get(name, name)
   folder = files.expand(config.eval.fad_reference, 'eval.fad_reference')
   statistics = frechet.load(folder / f'{stem}_test_{dim}.npz')
-  state = reference.load_state_dict(folder / f'{stem}_{dim}.pth')
+  state = state_dicts.load(folder / f'{stem}_{dim}.pth')
   encoder = reference.convert_autoencoder(state, c.features, c.image_size, c.channels, dim)
   variables = {part: {'encoder': tree} for part, tree in encoder.items()}
   return Trained(own, folder, 0, models.make(c), variables, mesh).encode, statistics

@@ -9,6 +9,7 @@ import os
 import pathlib
 import platform
 import re
+import tempfile
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -59,6 +60,19 @@ def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
     partial.replace(path)
   finally:
     partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def replacing_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
+  """An empty folder that becomes `path` at the end; on an error, what was there stays."""
+  with tempfile.TemporaryDirectory(prefix=f'.{path.name}.', dir=path.parents[1]) as temporary:
+    made, before = pathlib.Path(temporary, 'made'), pathlib.Path(temporary, 'before')
+    made.mkdir()
+    yield made
+    path.parent.mkdir(exist_ok=True)
+    if path.exists():
+      path.rename(before)
+    made.rename(path)
 
 
 def _abandoned(partial):

@@ -13,7 +13,7 @@ import pytest
 
 from fsvae_jax import inference
 from fsvae_jax.configs import celeba, mnist
-from fsvae_jax.exchange import reference
+from fsvae_jax.exchange import reference, state_dicts
 from fsvae_jax.models import fsvae
 from fsvae_jax.run import checkpoint, sharding, states
 from tests import golden
@@ -159,25 +159,25 @@ WRAPPED = [
 @pytest.mark.parametrize('prefix', WRAPPED)
 def test_prefixes_of_wrappers_go(tmp_path, prefix):
   np.savez(tmp_path / 'x.npz', **{prefix + name: array for name, array in STATE.items()})
-  assert_is_the_model(reference.load_state_dict(tmp_path / 'x.npz'))
+  assert_is_the_model(state_dicts.load(tmp_path / 'x.npz'))
 
 
 def test_a_wrapper_of_a_part_goes(tmp_path):
   names = {name: name.replace('encoder.', 'encoder._orig_mod.') for name in STATE}
   np.savez(tmp_path / 'x.npz', **{names[name]: array for name, array in STATE.items()})
-  assert_is_the_model(reference.load_state_dict(tmp_path / 'x.npz'))
+  assert_is_the_model(state_dicts.load(tmp_path / 'x.npz'))
 
 
 @pytest.mark.parametrize('dtype', [np.float64, np.float16])
 def test_other_widths_become_float32(tmp_path, dtype):
   np.savez(tmp_path / 'x.npz', **{name: array.astype(dtype) for name, array in STATE.items()})
-  assert_is_the_model(reference.load_state_dict(tmp_path / 'x.npz'), 1e-3)
+  assert_is_the_model(state_dicts.load(tmp_path / 'x.npz'), 1e-3)
 
 
 def test_one_model_twice_is_refused(tmp_path):
   np.savez(tmp_path / 'x.npz', **STATE, **{f'module.{name}': x for name, x in STATE.items()})
   with pytest.raises(ValueError, match='x.npz holds .* twice.*: save one model alone'):
-    reference.load_state_dict(tmp_path / 'x.npz')
+    state_dicts.load(tmp_path / 'x.npz')
 
 
 @pytest.fixture
@@ -212,33 +212,33 @@ def test_a_state_dict_is_found_beside_other_entries(tmp_path, torch, tensors, pl
     others = {'epoch': 3, 'loss': 0.1, 'rng': torch.ones(3), 'metrics': {'fid': torch.ones(())}}
     saved = {name: saved, 'optimizer': optimizer.state_dict(), 'scheduler': None, **others}
   torch.save(saved, tmp_path / 'x.pth')
-  assert_is_the_model(reference.load_state_dict(tmp_path / 'x.pth'))
+  assert_is_the_model(state_dicts.load(tmp_path / 'x.pth'))
 
 
 def test_several_state_dicts_are_refused(tmp_path, torch, tensors):
   torch.save({'model': tensors, 'ema': dict(tensors)}, tmp_path / 'x.pth')
   with pytest.raises(ValueError, match='several state dicts .model, ema.: save the state_dict'):
-    reference.load_state_dict(tmp_path / 'x.pth')
+    state_dicts.load(tmp_path / 'x.pth')
 
 
 @pytest.mark.parametrize('dtype', ['float16', 'bfloat16', 'float64'])
 def test_tensors_of_other_widths_become_float32(tmp_path, torch, tensors, dtype):
   torch.save({n: x.to(getattr(torch, dtype)) for n, x in tensors.items()}, tmp_path / 'x.pth')
   atol = {'float16': 1e-3, 'bfloat16': 1e-2, 'float64': 0}[dtype]
-  assert_is_the_model(reference.load_state_dict(tmp_path / 'x.pth'), atol)
+  assert_is_the_model(state_dicts.load(tmp_path / 'x.pth'), atol)
 
 
 @pytest.mark.parametrize('zipped', [True, False])
 def test_parameters_of_an_ordered_dict_are_read(tmp_path, torch, tensors, zipped):
   parameters = collections.OrderedDict((n, torch.nn.Parameter(x)) for n, x in tensors.items())
   torch.save(parameters, tmp_path / 'x.pth', _use_new_zipfile_serialization=zipped)
-  assert_is_the_model(reference.load_state_dict(tmp_path / 'x.pth'))
+  assert_is_the_model(state_dicts.load(tmp_path / 'x.pth'))
 
 
 def refused(path, match):
   """The error of a file, which does not advise to run what it says."""
   with pytest.raises(ValueError, match=match) as error:
-    reference.load_state_dict(path)
+    state_dicts.load(path)
   shown = ''.join(traceback.format_exception(error.value))
   assert str(path) in str(error.value)
   assert not re.search('weights_only=False|allow_pickle|safe_globals|arbitrary code', shown)
@@ -306,19 +306,19 @@ def test_a_folder_is_refused(tmp_path, suffix):
 
 def test_a_file_that_is_not_there_is_named(tmp_path):
   with pytest.raises(FileNotFoundError, match='no checkpoint at .*nowhere.pth'):
-    reference.load_state_dict(tmp_path / 'nowhere.pth')
+    state_dicts.load(tmp_path / 'nowhere.pth')
 
 
 def test_files_are_found_in_the_home_folder(tmp_path, monkeypatch):
   monkeypatch.setenv('HOME', str(tmp_path))
   np.savez(tmp_path / 'x.npz', **STATE)
-  assert_is_the_model(reference.load_state_dict('~/x.npz'))
+  assert_is_the_model(state_dicts.load('~/x.npz'))
 
 
 def test_addresses_are_refused(tmp_path):
   np.savez(tmp_path / 'x.npz', **STATE)
   with pytest.raises(ValueError, match='--checkpoint is gs://b/x.pth.*mount the storage'):
-    reference.load_state_dict('gs://b/x.pth')
+    state_dicts.load('gs://b/x.pth')
   with pytest.raises(ValueError, match='--workdir is gs://b/run.*mount the storage'):
     reference.import_checkpoint(tmp_path / 'x.npz', small(mnist.get_config()), 'gs://b/run')
 

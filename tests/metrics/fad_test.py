@@ -59,7 +59,7 @@ def config(tmp_path):
 
 def test_the_authors_code_is_theirs(config, monkeypatch):
   config, state = config
-  monkeypatch.setattr(fad.reference, 'load_state_dict', lambda path: dict(np.load(path)))
+  monkeypatch.setattr(fad.state_dicts, 'load', lambda path: dict(np.load(path)))
   code, statistics = fad.authors_code(config, sharding.make_mesh())
   images = RNG.integers(0, 256, (300, 32, 32, 1), dtype=np.uint8)  # more than one batch
   with jax.numpy_rank_promotion('allow'):
@@ -75,7 +75,7 @@ def test_a_state_that_does_not_fit_names_its_tensors(config, monkeypatch):
   config, state = config
   del state['latent_layer.bias']
   state['encoder.2.0.weight'] = state['encoder.2.0.weight'][:3]
-  monkeypatch.setattr(fad.reference, 'load_state_dict', lambda path: state)
+  monkeypatch.setattr(fad.state_dicts, 'load', lambda path: state)
   with pytest.raises(ValueError, match=r'(?s)missing: latent_layer.bias.*encoder.2.0.weight is'):
     fad.authors_code(config, sharding.make_mesh())
 

@@ -106,13 +106,13 @@ def test_training_pass_gives_the_recorded_loss_and_statistics(trained):
   for path, (name, change) in reference.leaves(CONFIG.features).items():
     if name in recorded:
       np.testing.assert_allclose(
-        moved[path], change(recorded[name]), rtol=1e-4, atol=1e-6, err_msg=name
+        moved[path], change.ours(recorded[name]), rtol=1e-4, atol=1e-6, err_msg=name
       )
 
 
 def in_reference_layout(ours, name, change):
   """Our array, flat, in the order of the reference's tensor."""
-  order = change(np.arange(ours.size).reshape(GOLDEN[f'state/{name}'].shape))
+  order = change.ours(np.arange(ours.size).reshape(GOLDEN[f'state/{name}'].shape))
   flat = np.empty(ours.size)
   flat[order] = ours
   return flat
