@@ -373,7 +373,7 @@ def test_flips_mirror_half_of_the_images(config):
     seen.append(batch['image'])
     return batch['image'].sum() * variables['params'], (variables['batch_stats'], {'loss': 0.0})
 
-  model = models.Model(None, lambda key, count: (), loss, None, None, None)
+  model = models.Model(None, lambda key, count: (), loss, None, None, None, None)
   optimizer = states.make_optimizer(config.train, 1)
   state = states.create({'params': jax.numpy.ones(()), 'batch_stats': {}}, optimizer, 0.0)
   ramp = np.broadcast_to(np.arange(8, dtype=np.uint8).reshape(1, 1, 8, 1), (64, 8, 8, 1))

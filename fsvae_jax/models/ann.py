@@ -8,7 +8,6 @@ autoencoder's code is the feature space of the Frechet distance "FAD" (metrics/f
 """
 
 import dataclasses
-import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -173,11 +172,16 @@ def make_vae(**fields) -> Model:
   """The variational autoencoder of ANNConfig(**fields)."""
   config = ANNConfig(**fields)
   nets = build(config, 2 * config.latent_dim)
-  draw = functools.partial(normal, latent_dim=config.latent_dim)
+
+  def draw(key, count, train=True):
+    del train
+    return normal(key, count, config.latent_dim)
+
+  def posterior(variables, image_BHWC, draws):
+    return reparameterize(nets.encoded(variables, image_BHWC), draws)
 
   def encode(variables, image_BHWC, key):
-    moments_B2D = nets.encoded(variables, image_BHWC)
-    return reparameterize(moments_B2D, draw(key, len(moments_B2D)))
+    return posterior(variables, image_BHWC, draw(key, len(image_BHWC)))
 
   def loss(variables, batch, draws, schedule=0.0, train=True):
     del schedule
@@ -194,7 +198,9 @@ def make_vae(**fields) -> Model:
   def sample(variables, key, count):
     return nets.ready(variables, draw(key, count))
 
-  return Model(nets.init, draw, loss, encode, nets.decode, nets.operations, sample)
+  return Model(
+    nets.init, draw, loss, encode, nets.decode, nets.operations, posterior, sample, nets.ready
+  )
 
 
 def make_autoencoder(**fields) -> Model:
@@ -202,9 +208,13 @@ def make_autoencoder(**fields) -> Model:
   config = ANNConfig(**fields)
   nets = build(config, config.latent_dim)
 
-  def draw(key, count):
-    del key, count
+  def draw(key, count, train=True):
+    del key, count, train
     return ()
+
+  def posterior(variables, image_BHWC, draws):
+    del draws
+    return nets.encoded(variables, image_BHWC)
 
   def encode(variables, image_BHWC, key=None):
     del key
@@ -218,4 +228,4 @@ def make_autoencoder(**fields) -> Model:
     error = losses.mean_squared_error(again_BHWC, image_BHWC)
     return error, (run.batch_stats, {'loss': error, 'reconstruction': error})
 
-  return Model(nets.init, draw, loss, encode, nets.decode, nets.operations)
+  return Model(nets.init, draw, loss, encode, nets.decode, nets.operations, posterior)

@@ -170,13 +170,23 @@ def encode(nets: Networks, variables: Variables, image: jax.Array, key: jax.Arra
     ValueError: for images that are not of floats, or of another size.
   """
   image = inputs.images(nets.config, variables, image)
+  return posterior(nets, variables, image, nets.latent.draw(key, len(image)))
+
+
+def posterior(nets: Networks, variables: Variables, image: jax.Array, draws: Any) -> jax.Array:
+  """`encode` with draws of the latent's `draw`."""
   run = Pass(nets.modules, variables)
-  return nets.latent.encode(run, run('encoder', image), nets.latent.draw(key, len(image)))
+  x_BTD = run('encoder', inputs.images(nets.config, variables, image))
+  return nets.latent.encode(run, x_BTD, draws)
 
 
 def sample(nets: Networks, variables: Variables, key: jax.Array, count: int) -> jax.Array:
   """`count` samples z [count, T, D] of the prior; ValueError for a count that is none."""
-  draws = nets.latent.draw(key, checks.count('count', count))
+  return prior(nets, variables, nets.latent.draw(key, checks.count('count', count)))
+
+
+def prior(nets: Networks, variables: Variables, draws: Any) -> jax.Array:
+  """`sample` with draws of the latent's `draw`."""
   return nets.latent.sample(Pass(nets.modules, variables), draws)
 
 
@@ -245,7 +255,9 @@ def make(**fields) -> Model:
     encode=of(encode),
     decode=of(decode),
     operations=of(record, 'operations'),
+    posterior=of(posterior),
     sample=of(sample),
+    prior=of(prior),
     record=of(record),
     unfold=of(unfold) if nets.config.readout in readouts.SO_FAR else None,
   )

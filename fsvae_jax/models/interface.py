@@ -18,14 +18,17 @@ class Model(NamedTuple):
 
   Attributes:
     init: key -> variables.
-    draw: (key, count) -> draws: all that is random in the loss of `count` images, as a pytree of
-      arrays [count, ...], of which a part goes with a part of the images.
+    draw: (key, count, train=True) -> draws: all that is random in the loss of `count` images, or in
+      one latent of each if it is not to train, as a pytree of arrays [count, ...], of which a part
+      goes with a part of the images.
     loss: (variables, batch, draws, schedule=0, train=True) -> (loss, (batch_stats, metrics)); the
       batch is {'image': [B, H, W, C] in [-1, 1], 'label': [B] integers, if the data have them},
       `schedule` in [0, 1] is the share of the training that is over, metrics are scalars.
     encode: (variables, image_BHWC, key) -> latent.
     decode: (variables, latent) -> image_BHWC.
     sample: (variables, key, count) -> latent; None for a model that does not generate.
+    posterior, prior: (variables, image_BHWC, draws) -> latent and (variables, draws) -> latent:
+      `encode` and `sample` with draws that are given.
     operations: (variables, latent, image_BHWC=None) -> {'network/layer': networks.Operations} of
       the layers through which an image is reconstructed, or, without an image, generated.
     record: (what, variables, latent, image_BHWC=None) -> {'network/layer': array} of the neurons on
@@ -41,7 +44,9 @@ class Model(NamedTuple):
   encode: Callable
   decode: Callable
   operations: Callable
+  posterior: Callable
   sample: Callable | None = None
+  prior: Callable | None = None
   record: Callable | None = None
   unfold: Callable | None = None
 

@@ -110,14 +110,6 @@ def test_training_pass_gives_the_recorded_loss_and_statistics(trained):
       )
 
 
-def in_reference_layout(ours, name, change):
-  """Our array, flat, in the order of the reference's tensor."""
-  order = change.ours(np.arange(ours.size).reshape(GOLDEN[f'state/{name}'].shape))
-  flat = np.empty(ours.size)
-  flat[order] = ours
-  return flat
-
-
 def gradient_errors(grads):
   """{name: relative L2 error against the recorded gradient} of every parameter that has one."""
   grads = traverse_util.flatten_dict({'params': grads})
@@ -126,7 +118,7 @@ def gradient_errors(grads):
   for path, (name, change) in reference.leaves(CONFIG.features).items():
     if path not in grads or (name not in recorded and f'{name}/every16' not in recorded):
       continue
-    ours = in_reference_layout(np.asarray(grads[path]), name, change)
+    ours = change.theirs(np.asarray(grads[path])).ravel()
     if name in recorded:
       want = recorded[name].ravel()
     else:
