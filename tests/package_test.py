@@ -114,9 +114,10 @@ def test_the_wheel_holds_the_package_with_its_configurations_and_nothing_else(bu
     for pattern in ('*.py', '*.css', '*.html', 'py.typed')
     for folder in (ROOT / 'fsvae_jax', ROOT / 'fsvae_jax' / 'configs')
     for path in folder.rglob(pattern)
-  }
+  } | {str(path.relative_to(ROOT)) for path in ROOT.glob('fsvae_jax/weights/*/*')}
   assert {name for name in names if '.dist-info/' not in name} == clone
   assert 'fsvae_jax/configs/mnist.py' in names
+  assert 'fsvae_jax/weights/digits/model.safetensors' in names
   assert f'\nVersion: {fsvae_jax.__version__}\n' in about
   assert '\nLicense-Expression: MIT\n' in about and any('LICENSE' in name for name in names)
 

@@ -129,7 +129,10 @@ def _write(trained, folder, narrow):
 
 
 def said(config: ConfigDict) -> Mapping:
-  """What a configuration says of weights: nothing of places, of tests, of evaluation."""
-  sections = {name: x for name, x in config.to_dict().items() if name not in ('test', 'eval')}
+  """What a configuration says of weights: nothing of places, nor of evaluation.
+
+  `test.batch_size` stays: which images a seed gives depends on it.
+  """
+  sections = {name: x for name, x in config.to_dict().items() if name != 'eval'}
   data = {name: x for name, x in sections['data'].items() if not fields.may_change(f'data.{name}')}
   return sections | {'data': data}

@@ -34,9 +34,9 @@ def test_what_is_loaded_is_the_model_that_was_exported(trained, folder):
   loaded = fsvae_jax.load(folder)
   make_trained.assert_same(loaded.variables, trained.variables)
   assert loaded.model is trained.model and loaded.step == 3
-  images = loaded.generate(5)
-  assert images.shape == (5, 8, 8, 1) and np.abs(images).max() <= 1
-  np.testing.assert_array_equal(images, trained.generate(5))
+  images = loaded.generate(20)  # in batches, whose size is kept as well
+  assert images.shape == (20, 8, 8, 1) and np.abs(images).max() <= 1
+  np.testing.assert_array_equal(images, trained.generate(20))
 
 
 def test_16_bits_halve_the_file_and_move_kernels_by_their_rounding_alone(trained, folder, tmp_path):
