@@ -60,7 +60,7 @@ def write(
 
 
 FORMATS = {
-  'nir': Format('fsvae_jax.exchange.nir_format:export', 'nir'),
+  'nir': Format('fsvae_jax.exchange.nir:export', 'nir'),
   'stablehlo': Format('fsvae_jax.exchange.stablehlo:export', 'stablehlo'),
   'safetensors': Format('fsvae_jax.exchange.weights:export'),
   'safetensors16': Format('fsvae_jax.exchange.weights:export_16_bits'),
