@@ -42,6 +42,8 @@ def get_config():
   config.model.scheduled_sampling = (0.1, 0.3)  # rate at the first and at the last step of training
   config.model.distance = 'mmd'  # between posterior and prior: mmd, kld
   config.model.distance_weight = -1.0  # negative: as published (mmd 1, kld 1e-4)
+  # n: a model of labels 0 to n - 1, which also does without one; 0: labels are not looked at.
+  config.model.classes = 0
   # Synapses compute in float32 or bfloat16; membranes, statistics, read-out, weights: float32.
   config.model.dtype = 'float32'
   config.model.remat = False  # recompute each network in its backward pass: slower, less memory
@@ -70,7 +72,7 @@ def get_config():
   config.test.samples = 64  # generated images in the picture
 
   config.eval = ConfigDict()  # after training and with --mode=eval
-  config.eval.metrics = ('reconstruction', 'fad', 'spikes', 'robustness', 'inception')
+  config.eval.metrics = ('reconstruction', 'fad', 'labels', 'spikes', 'robustness', 'inception')
   config.eval.seeds = 3  # of all draws: figures are means, with their standard deviation
   config.eval.images = 5000  # generated for Frechet distances and Inception scores
   config.eval.probe = 1000  # test images, and samples, whose spikes are counted and perturbed

@@ -152,6 +152,7 @@ FIELDS = {
   'model.scheduled_sampling': RATES,
   'model.distance': text(),
   'model.distance_weight': number(),
+  'model.classes': integer(0),
   'model.dtype': text(),
   'model.remat': truth(may_change=True),
   'model.kl_weight': number(0),

@@ -17,7 +17,7 @@ from jax.sharding import PartitionSpec as P
 from ml_collections import ConfigDict
 
 from fsvae_jax import data, fields, models
-from fsvae_jax.models import Model
+from fsvae_jax.models import Model, inputs
 from fsvae_jax.run import checkpoint, sharding
 from fsvae_jax.run import workdir as workdirs
 
@@ -93,9 +93,20 @@ class Trained(NamedTuple):
     """Images [N, H, W, C] in [-1, 1] from uint8 images."""
     return self.over(reconstruct, images, seed=seed)
 
-  def generate(self, count: int, seed: int = 0) -> np.ndarray:
-    """Images [count, H, W, C] in [-1, 1] of the prior; ValueError for a model without one."""
-    return self.over(generate, np.arange(count), seed=seed)
+  def generate(self, count: int, seed: int = 0, label: Any = None) -> np.ndarray:
+    """Images [count, H, W, C] in [-1, 1] of the prior.
+
+    Args:
+      label: their class, an integer or [count] of them; default: none.
+
+    Raises:
+      ValueError: for a model without a prior, or a label that is none of its classes.
+    """
+    if label is None:
+      return self.over(generate, np.arange(count), seed=seed)
+    inputs.check_label(self.model.classes, label)
+    label_N = np.broadcast_to(np.asarray(label, np.int32), (count,))
+    return self.over(generate, np.arange(count), label_N, seed=seed)
 
   def images(self, split: str) -> data.Images:
     """The images of a split that the run knows: 'train' or 'test'.
@@ -189,6 +200,8 @@ def reconstruct(model: Model, variables: Any, key: jax.Array, images_BHWC: jax.A
   return model.reconstruct(variables, pixels(images_BHWC), key)
 
 
-def generate(model: Model, variables: Any, key: jax.Array, rows_B: jax.Array) -> jax.Array:
-  """`Trained.generate` of as many images as there are rows."""
-  return model.generate(variables, key, len(rows_B))
+def generate(
+  model: Model, variables: Any, key: jax.Array, rows_B: jax.Array, *label_B: jax.Array
+) -> jax.Array:
+  """`Trained.generate` of as many images as there are rows, with their labels if given."""
+  return model.generate(variables, key, len(rows_B), *label_B)

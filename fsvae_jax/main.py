@@ -23,6 +23,7 @@ What to do with a run
   --step=N                a checkpoint, or best; default the newest
   --count=N               how many images to generate or reconstruct; default 64
   --seed=N                of their draws; default 0
+  --label=N               class of the generated images, of a model with classes
 
 On several machines
   --coordinator=HOST:PORT --processes=N --process=I      or launch/
@@ -57,6 +58,7 @@ flags.DEFINE_enum(
 flags.DEFINE_string('step', None, "A checkpoint's number, or best, if not the newest.")
 flags.DEFINE_enum('format', 'safetensors', list(export.FORMATS), 'What to export.')
 flags.DEFINE_integer('count', 64, 'How many images to generate or reconstruct.', 1)
+flags.DEFINE_integer('label', None, 'Class of the generated images, if the model has classes.', 0)
 flags.DEFINE_integer('seed', 0, 'Of the draws of generated or reconstructed images.', 0)
 flags.DEFINE_string('coordinator', None, 'HOST:PORT of process 0 of several.')
 flags.DEFINE_integer('processes', None, 'How many processes share this run.')
@@ -101,7 +103,7 @@ def run() -> bool:
   elif args.mode == 'export':
     export.write(config, folder, args.format, step)
   else:
-    samples.write(config, folder, args.mode, args.count, step, args.seed)
+    samples.write(config, folder, args.mode, args.count, step, args.seed, args.label)
   return True
 
 

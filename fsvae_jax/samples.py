@@ -41,6 +41,8 @@ def grids(
   made = {}
   if trained.model.sample is not None:
     made['samples'] = pictures.grid(quantized(trained.generate(64)), COLUMNS)
+  if trained.model.classes:
+    made['classes'] = pictures.grid(of_classes(trained), COLUMNS)
   made['reconstructions'] = pictures.grid(reconstructions(trained, images), columns)
   if trained.model.sample is not None and len(images) > 1:
     made['interpolation'] = pictures.grid(interpolations(trained, latents), COLUMNS)
@@ -61,6 +63,12 @@ def _unfold(model: Model, variables: Any, key: jax.Array, latents_B: jax.Array) 
   del key
   assert model.unfold
   return model.unfold(variables, latents_B)
+
+
+def of_classes(trained: Trained) -> np.ndarray:
+  """uint8 images, a row of `COLUMNS` of each class; of the first sixteen classes at most."""
+  labels = np.repeat(np.arange(min(trained.model.classes, 16)), COLUMNS)
+  return quantized(trained.generate(len(labels), label=labels))
 
 
 def interpolations(trained: Trained, latents: np.ndarray, steps: int = COLUMNS) -> np.ndarray:
@@ -96,6 +104,7 @@ def write(
   count: int,
   step: int | str | None = None,
   seed: int = 0,
+  label: int | None = None,
 ) -> None:
   """Writes `count` generated images, or reconstructed test images, below `workdir`.
 
@@ -104,15 +113,18 @@ def write(
     count: number of images.
     step: of the checkpoint; default: the newest.
     seed: of the draws.
+    label: class of the generated images; default: none.
 
   Raises:
-    ValueError: for a count below one or above the number of test images, or a model that does not
-      generate.
+    ValueError: for a count below one or above the number of test images, a model that does not
+      generate, or a label that is none of its classes, or for reconstructions.
   """
+  if label is not None and mode != 'generate':
+    raise ValueError(f'--label={label} is of --mode=generate, not of --mode={mode}')
   trained = inference.restore(config, workdir, step)
   if mode == 'generate':
     check_count(count)
-    arrays = {'generated': quantized(trained.generate(count, seed))}
+    arrays = {'generated': quantized(trained.generate(count, seed, label))}
   else:
     test_images = trained.images('test')
     check_count(count, len(test_images))

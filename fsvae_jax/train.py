@@ -133,6 +133,8 @@ def test(trained: Trained, images: Any, key: jax.Array, out: writer.Writer) -> d
   pictures = {'reconstructions': (samples.reconstructions(trained, shown), min(8, len(shown)))}
   if trained.model.sample:
     pictures['samples'] = samples.quantized(trained.generate(trained.config.test.samples)), 8
+  if trained.model.classes:
+    pictures['classes'] = samples.of_classes(trained), 8
   for name, (pixels, columns) in pictures.items():
     out.picture(trained.step, name, pixels, columns)
   rates = trained.means(firing, images[: trained.batch_size], key=key)
@@ -164,6 +166,8 @@ def prepare(config: ConfigDict, workdir: str | pathlib.Path) -> Prepared:
   mesh = sharding.mesh_for(batch_size, config.train.micro_batches)
   size = config.model.image_size, config.model.channels
   train_images, test_images = (data.load(config.data, *size, split) for split in ('train', 'test'))
+  for split, images in {'training': train_images, 'test': test_images}.items():
+    data.check_labels(images, model.classes, split)
   identities = {'train': data.identity(train_images), 'test': data.identity(test_images)}
   workdirs.check_images(workdir, config, identities)
   train_images, held_out = data.hold_out(train_images, config.data.validation)

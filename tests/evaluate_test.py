@@ -19,13 +19,14 @@ pytestmark = pytest.mark.usefixtures('quick_compilation')
 
 
 def smoke(cache):
-  """Digits at 16x16, one convolution, T = 2; few images, one epoch of the autoencoder."""
+  """Digits at 16x16, with labels, one convolution, T = 2; few images, one epoch of the
+  autoencoder."""
   c = digits.get_config()
   c.data.cache_dir = str(cache)
-  c.model.update(image_size=16, features=(8,), timesteps=2, latent_dim=6, draws=3)
+  c.model.update(image_size=16, features=(8,), timesteps=2, latent_dim=6, draws=3, classes=10)
   c.train.update(batch_size=32, steps=40, log_every=10, test_every=20, checkpoint_every=20)
   c.test.update(batch_size=32, images=16, samples=4)
-  c.eval.metrics = ('reconstruction', 'fad', 'spikes', 'robustness')
+  c.eval.metrics = ('reconstruction', 'fad', 'labels', 'spikes', 'robustness')
   c.eval.update(seeds=2, images=64, probe=32, fad_epochs=1)
   return c
 
@@ -48,7 +49,9 @@ def test_every_figure_has_its_spread_and_protocol(run):
   assert json.loads((workdir / 'eval.json').read_text()) == json.loads(json.dumps(results))
   figures = results['figures']
   wanted = 'reconstruction_mse psnr ssim fad fad_floor firing_rate energy_uj_reconstruct '
-  wanted += 'energy_uj_generate break_even_rate_reconstruct latent_never_fires mse_shuffled'
+  wanted += (
+    'energy_uj_generate break_even_rate_reconstruct latent_never_fires mse_shuffled label_accuracy'
+  )
   assert set(wanted.split()) <= set(figures)
   for name, figure in figures.items():
     assert np.isfinite(figure['mean']) and len(figure['protocol']) > 10, name
@@ -59,6 +62,29 @@ def test_every_figure_has_its_spread_and_protocol(run):
 def test_an_untrained_generator_is_farther_than_the_floor(run):
   figures = run[2]['figures']
   assert figures['fad']['mean'] > figures['fad_floor']['mean'] > 0
+
+
+def test_labels_are_judged_by_a_classifier_that_knows_the_data(run):
+  figures = run[2]['figures']
+  assert figures['classifier_accuracy']['mean'] > 0.95
+  assert 0 <= figures['label_accuracy']['mean'] < 1
+  assert 0 <= figures['label_entropy']['mean'] <= np.log2(10)
+
+
+def test_images_of_a_class_are_written(run):
+  config, workdir, _ = run
+  assert list((workdir / 'pictures').glob('classes_*.png'))
+  assert 'a row for each class' in (workdir / 'report.html').read_text()
+  made = []
+  for label in (3, 7, None):
+    samples.write(config, workdir, 'generate', 16, label=label)
+    with np.load(workdir / 'generate' / 'images.npz') as arrays:
+      made.append(arrays['generated'])
+  assert (made[0] != made[1]).any() and (made[0] != made[2]).any()
+  with pytest.raises(ValueError, match='label is 10; the classes of this model are 0 to 9'):
+    samples.write(config, workdir, 'generate', 16, label=10)
+  with pytest.raises(ValueError, match='--label=3 is of --mode=generate'):
+    samples.write(config, workdir, 'reconstruct', 16, label=3)
 
 
 def test_constant_images_are_farther_still(run):
@@ -149,6 +175,9 @@ def test_the_ann_vae_is_evaluated_alike_and_stands_beside(run):
   train.train_and_evaluate(ann, other)
   theirs = evaluate.evaluate(ann, other)
   assert {'reconstruction_mse', 'fad', 'energy_uj_reconstruct'} <= set(theirs['figures'])
+  assert 'label_entropy' in theirs['figures'] and 'label_accuracy' not in theirs['figures']
+  with pytest.raises(ValueError, match=r'has no classes: train one with --config.model.classes=N'):
+    samples.write(ann, other, 'generate', 4, label=3)
   assert 'firing_rate' not in theirs['figures'] and 'robustness' in theirs['missing']['robustness']
   config = copy.deepcopy(config)
   config.eval.metrics = ('spikes',)
@@ -211,10 +240,14 @@ def test_a_tiny_test_set_gets_a_report(run, tmp_path, test_images):
   np.savez(tmp_path / 'tiny.npz', train=images, test=images[:test_images] // 2)
   config.data.path = str(tmp_path / 'tiny.npz')
   config.train.steps = 1
+  with pytest.raises(ValueError, match='model.classes is 10, but the training images have no'):
+    train.train_and_evaluate(config, tmp_path / 'run')
+  assert not (tmp_path / 'run').exists()
+  config.model.classes = 0
   train.train_and_evaluate(config, tmp_path / 'run')
   results = evaluate.evaluate(config, tmp_path / 'run')['figures']
   assert results['reconstruction_mse']['mean'] > 0 and results['firing_rate']['mean'] > 0
-  assert ('fad' in results) == (test_images > 1)
+  assert ('fad' in results) == (test_images > 1) and 'label_entropy' not in results
   text = (tmp_path / 'run' / 'report.html').read_text()
   assert ('Not computed: fad: too few images' in text) == (test_images == 1)
   assert text.count('<img class="pixels"') == 4 - (test_images == 1)  # nothing to go to

@@ -132,6 +132,27 @@ def hold_out(images: Images, every: int) -> tuple[Images, Images | None]:
   return images.part(f'but-{every}', kept), images.part(f'every-{every}', held)
 
 
+def check_labels(images: Images, classes: int, split: str) -> None:
+  """Checks that images have labels of `classes` classes; of 0 classes, any will do.
+
+  Raises:
+    ValueError: naming the split, and a label that is not from 0 to `classes` - 1.
+  """
+  if not classes:
+    return
+  if images.labels is None:
+    raise ValueError(
+      f'model.classes is {classes}, but the {split} images have no labels: leave it at 0, or give '
+      'images that have some'
+    )
+  wrong = images.labels[(images.labels < 0) | (images.labels >= classes)]
+  if len(wrong):
+    raise ValueError(
+      f'a label of the {split} images is {wrong[0]}, but with model.classes {classes} they are 0 '
+      f'to {classes - 1}: set model.classes to one more than the highest label'
+    )
+
+
 def normalize(images: Any) -> Any:
   """uint8 0..255 to float32 -1..1, of a JAX or a NumPy array."""
   return images.astype(jnp.float32) / 127.5 - 1

@@ -4,6 +4,8 @@ encoder    x[t]    = E(image)                                    spikes [B, T, D
 latent     z, and the distance of its posterior given x from its prior: latents/
 decoder    image^  = tanh(sum_t 0.8^(T-1-t) D(z)[t])
 loss       = mean (image^ - image)^2 + weight * distance
+
+A model with classes tells the image's, or none, to all networks but the encoder (passes.Pass).
 """
 
 import dataclasses
@@ -22,6 +24,9 @@ from fsvae_jax.models.interface import Latent, Model
 from fsvae_jax.models.latents import LATENTS
 from fsvae_jax.models.passes import Pass
 from fsvae_jax.spiking import neurons, surrogate
+
+# How often training keeps a label to itself, so that the model does without one as well.
+LABEL_DROPOUT = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +50,7 @@ class FSVAEConfig:
   distance: str = 'mmd'
   distance_weight: float = -1.0
   readout: str = 'leaky'
+  classes: int = 0
   dtype: str = 'float32'
   remat: bool = False
 
@@ -99,11 +105,22 @@ def init(nets: Networks, key: jax.Array) -> Variables:
 def shapes(nets: Networks) -> dict[str, tuple[int, ...]]:
   """{network: shape [1, ...] of an input}."""
   c = nets.config
+  told = {**nets.latent.shapes, 'decoder': (1, c.timesteps, c.latent_dim)}
   return {
     'encoder': (1, c.image_size, c.image_size, c.channels),
-    **nets.latent.shapes,
-    'decoder': (1, c.timesteps, c.latent_dim),
+    **{name: (*shape[:-1], shape[-1] + c.classes) for name, shape in told.items()},
   }
+
+
+def draw(nets: Networks, key: jax.Array, count: int) -> Any:
+  """The latent's draws; of a model with classes {'latent': these, 'told': [count] truth values}:
+  whether an image's label is given."""
+  if not nets.config.classes:
+    return nets.latent.draw(key, count, train=True)
+  latent_key, told_key = jax.random.split(key)
+  latent, split = nets.latent.draw(latent_key, count, train=True), layout.batch_split(count)
+  uniform_B = jax.random.uniform(told_key, (count,), jnp.float32, out_sharding=split)
+  return {'latent': latent, 'told': uniform_B >= LABEL_DROPOUT}
 
 
 def forward(
@@ -112,6 +129,7 @@ def forward(
   image: jax.Array,
   draws: Any,
   schedule: float | jax.Array = 0.0,
+  label: Any = None,
   *,
   train: bool = False,
 ) -> Forward:
@@ -123,6 +141,7 @@ def forward(
     image: [B, H, W, C] in [-1, 1], held for all T, or [B, T, H, W, C].
     draws: of the latent's `draw`: of the Bernoulli one, {'picks': [B, T, D] integers in [0, K)}.
     schedule: in [0, 1], the share of the training that is over.
+    label: as `inputs.labels` takes it.
     train: normalise by batch statistics, and move the running ones.
 
   Raises:
@@ -130,7 +149,8 @@ def forward(
   """
   image = inputs.images(nets.config, variables, image)
   draws = jax.tree.map(lambda draw_B: layout.lay_like(jnp.asarray(draw_B), image), draws)
-  run = Pass(nets.modules, variables, train=train, remat=nets.config.remat)
+  label_BN = inputs.labels(nets.config.classes, label, len(image))
+  run = Pass(nets.modules, variables, label_BN, train=train, remat=nets.config.remat)
   z_BTD, terms = nets.latent.infer(run, run('encoder', image), draws, schedule)
   return Forward(run('decoder', z_BTD), z_BTD, terms, run.batch_stats)
 
@@ -145,8 +165,17 @@ def loss(
 ) -> tuple[jax.Array, tuple[Variables, dict[str, jax.Array]]]:
   """Loss of a batch, as `interface.Model.loss` states it."""
   image_BHWC = inputs.some_images(nets.config, variables, batch)
-  out = forward(nets, variables, image_BHWC, draws, schedule, train=train)
+  label_B, draws = _told(nets, batch, draws)
+  out = forward(nets, variables, image_BHWC, draws, schedule, label_B, train=train)
   return objective(nets, out, image_BHWC)
+
+
+def _told(nets, batch, draws):
+  """The labels that the model is told, None if it has no classes, and the latent's draws."""
+  if not nets.config.classes:
+    return None, draws
+  label_B = checks.integers('label', batch.get('label'), len(batch['image']))
+  return jnp.where(layout.lay_like(draws['told'], label_B), label_B, -1), draws['latent']
 
 
 def objective(
@@ -163,40 +192,57 @@ def objective(
   return total, (out.batch_stats, metrics | rates)
 
 
-def encode(nets: Networks, variables: Variables, image: jax.Array, key: jax.Array) -> jax.Array:
+def encode(
+  nets: Networks, variables: Variables, image: jax.Array, key: jax.Array, label: Any = None
+) -> jax.Array:
   """One posterior sample z [B, T, D] for each image [B, H, W, C] in [-1, 1]; B may be 0.
 
   Raises:
-    ValueError: for images that are not of floats, or of another size.
+    ValueError: for images that are not of floats, or of another size, or labels that do not fit.
   """
   image = inputs.images(nets.config, variables, image)
-  return posterior(nets, variables, image, nets.latent.draw(key, len(image)))
+  return posterior(nets, variables, image, nets.latent.draw(key, len(image)), label)
 
 
-def posterior(nets: Networks, variables: Variables, image: jax.Array, draws: Any) -> jax.Array:
+def posterior(
+  nets: Networks, variables: Variables, image: jax.Array, draws: Any, label: Any = None
+) -> jax.Array:
   """`encode` with draws of the latent's `draw`."""
-  run = Pass(nets.modules, variables)
+  run = _evaluating(nets, variables, len(image), label)
   x_BTD = run('encoder', inputs.images(nets.config, variables, image))
   return nets.latent.encode(run, x_BTD, draws)
 
 
-def sample(nets: Networks, variables: Variables, key: jax.Array, count: int) -> jax.Array:
-  """`count` samples z [count, T, D] of the prior; ValueError for a count that is none."""
-  return prior(nets, variables, nets.latent.draw(key, checks.count('count', count)))
+def sample(
+  nets: Networks, variables: Variables, key: jax.Array, count: int, label: Any = None
+) -> jax.Array:
+  """`count` samples z [count, T, D] of the prior.
+
+  Raises:
+    ValueError: for a count that is none, or labels that do not fit.
+  """
+  return prior(nets, variables, nets.latent.draw(key, checks.count('count', count)), label)
 
 
-def prior(nets: Networks, variables: Variables, draws: Any) -> jax.Array:
+def prior(nets: Networks, variables: Variables, draws: Any, label: Any = None) -> jax.Array:
   """`sample` with draws of the latent's `draw`."""
-  return nets.latent.sample(Pass(nets.modules, variables), draws)
+  count = len(jax.tree.leaves(draws)[0])
+  return nets.latent.sample(_evaluating(nets, variables, count, label), draws)
 
 
-def decode(nets: Networks, variables: Variables, z_BTD: jax.Array) -> jax.Array:
+def decode(nets: Networks, variables: Variables, z_BTD: jax.Array, label: Any = None) -> jax.Array:
   """Images [B, H, W, C] of latent spikes [B, T, D]; of any number of timesteps, and of images.
 
   Raises:
-    ValueError: for spikes that are not of floats, or of another shape.
+    ValueError: for spikes that are not of floats, or of another shape, or labels that do not fit.
   """
-  return Pass(nets.modules, variables)('decoder', _spikes(nets, variables, z_BTD))
+  z_BTD = _spikes(nets, variables, z_BTD)
+  return _evaluating(nets, variables, len(z_BTD), label)('decoder', z_BTD)
+
+
+def _evaluating(nets, variables, count, label=None, record=''):
+  label_BN = inputs.labels(nets.config.classes, label, count)
+  return Pass(nets.modules, variables, label_BN, record=record)
 
 
 def unfold(nets: Networks, variables: Variables, z_BTD: jax.Array) -> jax.Array:
@@ -204,8 +250,9 @@ def unfold(nets: Networks, variables: Variables, z_BTD: jax.Array) -> jax.Array:
 
   No step depends on a later one, so that the decoder runs once. Raises as `decode` does.
   """
-  run = Pass(nets.modules, variables, record='responses')
-  run('decoder', _spikes(nets, variables, z_BTD))
+  z_BTD = _spikes(nets, variables, z_BTD)
+  run = _evaluating(nets, variables, len(z_BTD), record='responses')
+  run('decoder', z_BTD)
   y_BTHWC, parameters = run.records['decoder/pixels'], variables['params']['decoder']
   return jnp.tanh(readouts.membrane(nets.config.readout, parameters, y_BTHWC))
 
@@ -224,7 +271,7 @@ def record(
 ) -> dict[str, Any]:
   """What happened while z came about and was decoded: `Model.record`, or 'operations'.
 
-  Beside the layers, 'latent/z'.
+  Beside the layers, 'latent/z'. No labels are told.
 
   Raises:
     ValueError: for another `what` than 'rates', 'spikes' and 'operations', or arrays that do not
@@ -232,7 +279,7 @@ def record(
   """
   checks.one_of('record', what, (*networks.RECORDS, 'operations'))
   z_BTD = _spikes(nets, variables, z_BTD)
-  run = Pass(nets.modules, variables, record=what)
+  run = _evaluating(nets, variables, len(z_BTD), record=what)
   x_BTD = None
   if image is not None:
     x_BTD = run('encoder', inputs.images(nets.config, variables, image))
@@ -250,7 +297,7 @@ def make(**fields) -> Model:
   of = lambda function, *args: functools.partial(function, nets, *args)
   return Model(
     init=of(init),
-    draw=functools.partial(nets.latent.draw, train=True),
+    draw=of(draw),
     loss=of(loss),
     encode=of(encode),
     decode=of(decode),
@@ -260,4 +307,5 @@ def make(**fields) -> Model:
     prior=of(prior),
     record=of(record),
     unfold=of(unfold) if nets.config.readout in readouts.SO_FAR else None,
+    classes=nets.config.classes,
   )

@@ -1,6 +1,7 @@
 """What callers hand to a model: refused by name, or in the parameters' type and on their mesh."""
 
 import contextlib
+import numbers
 from collections.abc import Mapping
 from typing import Any
 
@@ -57,6 +58,37 @@ def some_images(config, variables: Variables, batch: Mapping[str, jax.Array]) ->
   if not len(image_BHWC):
     raise checks.ArgumentError('image has no images; a loss needs one at least')
   return ready('image', variables, image_BHWC)
+
+
+def check_label(classes: int, label: Any) -> None:
+  """Raises ValueError for a label of a model without classes, and for a number beyond them."""
+  if not classes:
+    raise checks.ArgumentError(
+      'a label is given, but this model has no classes: train one with --config.model.classes=N'
+    )
+  if isinstance(label, numbers.Integral) and int(label) >= classes:
+    raise checks.ArgumentError(
+      f'label is {label}; the classes of this model are 0 to {classes - 1}'
+    )
+
+
+def labels(classes: int, label: Any, count: int) -> jax.Array | None:
+  """Labels of `count` images as lines [count, classes], of which the class's is one.
+
+  Args:
+    classes: of the model; without any, the result is None.
+    label: one for all or [count] integers; None, or below zero, is no label: all lines are zero.
+
+  Raises:
+    ValueError: as `check_label` does, and for a label that is not of integers or does not fit.
+  """
+  if label is not None:
+    check_label(classes, label)
+  if not classes:
+    return None
+  label = -1 if label is None else label
+  label_B = checks.integers('label', label, *(count,) * (jnp.ndim(label) > 0))
+  return jax.nn.one_hot(jnp.broadcast_to(label_B, (count,)), classes, dtype=jnp.float32)
 
 
 def ready(name: str, variables: Variables, x_B: jax.Array) -> jax.Array:

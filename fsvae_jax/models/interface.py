@@ -1,11 +1,12 @@
 """What training and evaluation know of a model, and a model of its latent: pure functions."""
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 from flax import linen as nn
 
+from fsvae_jax.models import inputs
 from fsvae_jax.models.inputs import Variables
 
 
@@ -14,7 +15,8 @@ class Model(NamedTuple):
 
   A latent is an array whose first axis is the batch: spikes z [B, T, D] of a spiking model, a code
   [B, D] of a conventional one. Arrays are taken in the type of the parameters; what does not fit
-  is a ValueError that names it.
+  is a ValueError that names it. A model with `classes` takes a `label` where it stands below, one
+  for all images or [B] integers; none, or one below zero, is no label.
 
   Attributes:
     init: key -> variables.
@@ -24,11 +26,11 @@ class Model(NamedTuple):
     loss: (variables, batch, draws, schedule=0, train=True) -> (loss, (batch_stats, metrics)); the
       batch is {'image': [B, H, W, C] in [-1, 1], 'label': [B] integers, if the data have them},
       `schedule` in [0, 1] is the share of the training that is over, metrics are scalars.
-    encode: (variables, image_BHWC, key) -> latent.
-    decode: (variables, latent) -> image_BHWC.
-    sample: (variables, key, count) -> latent; None for a model that does not generate.
-    posterior, prior: (variables, image_BHWC, draws) -> latent and (variables, draws) -> latent:
-      `encode` and `sample` with draws that are given.
+    encode: (variables, image_BHWC, key[, label]) -> latent.
+    decode: (variables, latent[, label]) -> image_BHWC.
+    sample: (variables, key, count[, label]) -> latent; None for a model that does not generate.
+    posterior, prior: (variables, image_BHWC, draws[, label]) -> latent and
+      (variables, draws[, label]) -> latent: `encode` and `sample` with draws that are given.
     operations: (variables, latent, image_BHWC=None) -> {'network/layer': networks.Operations} of
       the layers through which an image is reconstructed, or, without an image, generated.
     record: (what, variables, latent, image_BHWC=None) -> {'network/layer': array} of the neurons on
@@ -36,6 +38,7 @@ class Model(NamedTuple):
       what = 'spikes': the spikes themselves, [B, T, ...]. None for a model without spikes.
     unfold: (variables, latent) -> images [B, T, H, W, C] as they stand after each step, the last
       being what `decode` gives; None for a model without time, or whose read-out needs all steps.
+    classes: how many classes labels tell apart; 0 for a model that takes none.
   """
 
   init: Callable
@@ -49,20 +52,36 @@ class Model(NamedTuple):
   prior: Callable | None = None
   record: Callable | None = None
   unfold: Callable | None = None
+  classes: int = 0
 
-  def reconstruct(self, variables: Variables, image_BHWC: jax.Array, key: jax.Array) -> jax.Array:
+  def reconstruct(
+    self, variables: Variables, image_BHWC: jax.Array, key: jax.Array, label: Any = None
+  ) -> jax.Array:
     """Images [B, H, W, C] decoded from one latent each."""
-    return self.decode(variables, self.encode(variables, image_BHWC, key))
+    told = self._told(label)
+    return self.decode(variables, self.encode(variables, image_BHWC, key, *told), *told)
 
-  def generate(self, variables: Variables, key: jax.Array, count: int) -> jax.Array:
+  def generate(
+    self, variables: Variables, key: jax.Array, count: int, label: Any = None
+  ) -> jax.Array:
     """`count` images [count, H, W, C] decoded from samples of the prior.
 
+    Args:
+      label: the images' class, an integer or [count] of them; default: none.
+
     Raises:
-      ValueError: for a model without a prior.
+      ValueError: for a model without a prior, or a label and a model without classes.
     """
     if self.sample is None:
       raise ValueError('this model has no prior: it encodes and decodes, but generates no images')
-    return self.decode(variables, self.sample(variables, key, count))
+    told = self._told(label)
+    return self.decode(variables, self.sample(variables, key, count, *told), *told)
+
+  def _told(self, label):
+    if label is None:
+      return ()  # a model without classes knows no labels
+    inputs.check_label(self.classes, label)
+    return (label,)
 
 
 class Latent(NamedTuple):

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from fsvae_jax.compute import chunks
+from fsvae_jax.compute import chunks, layout
 from fsvae_jax.models import inputs
 from fsvae_jax.models.inputs import Variables
 
@@ -37,6 +37,8 @@ class Pass:
 
   Attributes:
     networks, variables: what runs, and with what.
+    label_BN: what all networks but the encoder are told of an image's class: a line that fires at
+      every step, beside their other inputs; no line for an image without a label.
     train: whether the networks normalise by the batch's statistics and move the running ones.
     batch_stats: {network: running statistics} of those that have run.
     records: {'network/layer': value} of the variable collection `record`, if one is named.
@@ -46,12 +48,13 @@ class Pass:
     self,
     networks: Networks,
     variables: Variables,
+    label_BN: jax.Array | None = None,
     *,
     train: bool = False,
     remat: bool = False,
     record: str = '',
   ) -> None:
-    self.networks, self.variables = networks, variables
+    self.networks, self.variables, self.label_BN = networks, variables, label_BN
     self.train, self._remat, self._record = train, remat, record
     self.batch_stats: dict[str, Any] = {}
     self.records: OrderedDict[str, Any] = OrderedDict()  # whose order jit keeps
@@ -60,6 +63,8 @@ class Pass:
     own, network = inputs.own(self.variables, name), self.networks[name]
     apply: Callable[..., Any] = network.apply
     apply = functools.partial(apply, **kwargs) if kwargs else apply
+    if self.label_BN is not None and name != 'encoder':
+      args = beside(self.label_BN, args[0]), *args[1:]
     with inputs.others_refused():
       if self._record:
         output, recorded = apply(own, *args, mutable=[self._record])
@@ -82,10 +87,18 @@ class Pass:
     Returns:
       (input_BI, residues) -> (spikes_BDK, residues); residues None before the first step.
     """
-    run = Pass(self.networks, jax.lax.stop_gradient(self.variables))
+    run = Pass(self.networks, jax.lax.stop_gradient(self.variables), self.label_BN)
 
     def step(input_BI, residues):
       spikes_BTDK, residues = run(name, input_BI[:, None], residues=residues)
       return spikes_BTDK[:, 0], residues
 
     return step
+
+
+def beside(label_BN: jax.Array, x: jax.Array) -> jax.Array:
+  """Inputs [B, I] or [B, T, I], followed by the label's, the same at every step: [..., I + N]."""
+  label_BN = layout.lay_like(label_BN.astype(x.dtype), x)
+  lines = jnp.expand_dims(label_BN, tuple(range(1, x.ndim - 1)))
+  lines = jnp.broadcast_to(lines, (*x.shape[:-1], label_BN.shape[-1]))
+  return jnp.concatenate((x, lines), axis=-1)

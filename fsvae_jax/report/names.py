@@ -55,6 +55,9 @@ LABELS = {
   'fid': 'FID',
   'kid': 'KID',
   'inception_score': 'Inception score',
+  'label_accuracy': 'samples of the asked class',
+  'label_entropy': 'entropy of the classes of samples',
+  'classifier_accuracy': 'the same classifier on test images',
   'firing_rate': 'firing rate',
   'firing_rate_generate': 'firing rate, drawing new images',
   'sop_rate_reconstruct': 'share of all possible synaptic operations, reconstruction',
@@ -77,6 +80,7 @@ LABELS = {
 # In the order in which they are shown; pictures of other names come after them.
 CAPTIONS = {
   'samples': 'New images, drawn from random numbers',
+  'classes': 'New images of a class that was asked for, a row for each',
   'reconstructions': 'Test images, and below each row their reconstructions',
   'interpolation': 'From one test image to another, through the latent; one pair a row',
   'growth': 'Test images, and below them what the decoder has drawn after 1, 2, ... time steps: '

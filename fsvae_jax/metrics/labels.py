@@ -1,0 +1,79 @@
+"""Of which class generated images are, in the eyes of a classifier of the data set's own images.
+
+The classifier is a support vector machine on the pixels' principal components, fitted anew for each
+evaluation, always to the same images.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from fsvae_jax import data
+from fsvae_jax.inference import Trained
+from fsvae_jax.metrics.result import Figure, Result
+
+FITTED = 20_000  # training images at most; its time grows with their square
+COMPONENTS = 50
+
+
+def evaluate(trained: Trained, images_of: Callable[[str], data.Images]) -> Result:
+  """`label_accuracy` of samples given labels, `label_entropy` of samples without, and
+  `classifier_accuracy`, on test images."""
+  train, test = images_of('train'), images_of('test')
+  if reason := missing(trained, train, test):
+    return Result({}, missing=f'labels: {reason}')
+  count, classifier = trained.config.eval.probe, fitted(train)
+  seeds, classes = range(trained.config.eval.seeds), trained.model.classes
+  judged = lambda images: classifier.predict(pixels(data.quantize(images)))
+  free_SN = [judged(trained.generate(count, seed)) for seed in seeds]
+  known, by = len(classifier.classes_), f'a classifier fitted to {min(len(train), FITTED)} images'
+  figures = {
+    'label_entropy': Figure(
+      [entropy(free_N) for free_N in free_SN],
+      f'bits, of at most {np.log2(known):.3g}: classes of {count} samples without a label, by {by}',
+    ),
+    'classifier_accuracy': Figure(
+      [np.mean(classifier.predict(pixels(test[:])) == test.labels)], f'{len(test)} images, {by}'
+    ),
+  }
+  if classes:
+    asked_N = np.arange(count) % classes
+    given_SN = [judged(trained.generate(count, seed, asked_N)) for seed in seeds]
+    figures['label_accuracy'] = Figure(
+      np.mean(np.equal(given_SN, asked_N), axis=1).tolist(),
+      f'share of {count} samples, as many of each class, that are of the class asked for, by {by}',
+    )
+  return Result(figures)
+
+
+def missing(trained: Trained, train: data.Images, test: data.Images) -> str:
+  """Why these figures cannot be had; '' if they can."""
+  if trained.model.sample is None:
+    return 'this model does not generate'
+  if train.labels is None or test.labels is None:
+    return 'the images have none'
+  return '' if len(np.unique(train.labels)) > 1 else 'all training images have the same'
+
+
+def fitted(train: data.Images) -> Any:
+  """The classifier; training images are taken evenly."""
+  from sklearn import decomposition, pipeline, svm
+
+  assert train.labels is not None
+  rows = np.linspace(0, len(train) - 1, min(len(train), FITTED)).astype(int)
+  x_NF, label_N = pixels(train[rows]), train.labels[rows]
+  components = min(COMPONENTS, *x_NF.shape)
+  reduced = decomposition.PCA(components, random_state=0)
+  return pipeline.make_pipeline(reduced, svm.SVC(C=5.0)).fit(x_NF, label_N)
+
+
+def pixels(images: Any) -> np.ndarray:
+  """uint8 images as rows [N, pixels] in [-1, 1]."""
+  return data.normalize(np.asarray(images)).reshape(len(images), -1)
+
+
+def entropy(class_N: np.ndarray) -> float:
+  """Bits of the classes' shares."""
+  share_C = np.unique(class_N, return_counts=True)[1] / len(class_N)
+  return float(-np.sum(share_C * np.log2(share_C)))
