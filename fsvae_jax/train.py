@@ -18,6 +18,7 @@ from ml_collections import ConfigDict
 from fsvae_jax import data, fields, models, samples
 from fsvae_jax.compute import layout
 from fsvae_jax.inference import Trained
+from fsvae_jax.metrics import operations
 from fsvae_jax.models import Model
 from fsvae_jax.run import (
   checkpoint,
@@ -55,7 +56,12 @@ def train_step(
 
   def loss_fn(params, batch_stats, batch, draws):
     variables = {'params': params, 'batch_stats': batch_stats}
-    return model.loss(variables, batch, draws, state.step / total_steps, train=True)
+    arguments = variables, batch, draws, state.step / total_steps
+    if not config.train.get('energy_weight'):
+      return model.loss(*arguments, train=True)
+    total, (batch_stats, metrics) = model.loss(*arguments, train=True, count=True)
+    total, metrics = with_energy(config, total, metrics)
+    return total, (batch_stats, metrics)
 
   batch = {**batch, 'image': image_BHWC}
   parts = config.train.micro_batches
@@ -67,6 +73,21 @@ def train_step(
   norms = {'gradient_norm': optax.tree.norm(grads), 'update_norm': optax.tree.norm(updates)}
   state = state.replace(step=state.step + 1, variables=variables, opt_state=opt_state, ema=ema)
   return state, metrics | norms
+
+
+def with_energy(
+  config: ConfigDict, loss: jax.Array, metrics: dict[str, jax.Array]
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+  """The loss, plus weight * max(0, energy - target), and metrics with 'energy_uj'.
+
+  The energy, in uJ, is of the synapses while one image is reconstructed: spikes weigh what they
+  reach, as in metrics/operations.py, on the batch's spikes.
+  """
+  pj = config.eval.ac_pj, config.eval.mac_pj
+  uj = operations.energy_uj(metrics['accumulates'], metrics['multiply_accumulates'], pj)
+  excess = jnp.maximum(0.0, uj - config.train.energy_target)
+  total = loss + config.train.energy_weight * excess
+  return total, metrics | {'loss': total, 'energy_uj': uj}
 
 
 def gradients(
@@ -161,6 +182,11 @@ def prepare(config: ConfigDict, workdir: str | pathlib.Path) -> Prepared:
   workdir = workdirs.check(workdir)
   fields.check_all(config)
   model = models.make(config.model)
+  if config.train.get('energy_weight') and model.record is None:
+    raise ValueError(
+      f'train.energy_weight is {config.train.energy_weight}, but {config.model.name} has no '
+      'spikes that could cost less: leave it at 0'
+    )
   changed = workdirs.check_same(workdir, config.to_dict())
   batch_size = config.train.batch_size
   mesh = sharding.mesh_for(batch_size, config.train.micro_batches)

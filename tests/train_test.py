@@ -10,6 +10,7 @@ import threading
 import types
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -323,6 +324,32 @@ def test_micro_batches_give_the_gradient_of_the_whole_but_for_statistics(config,
   assert optax.tree.norm(one) > 1e-2
   close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6)
   jax.tree.map(close, (four, four_metrics), (one, one_metrics))
+
+
+def test_the_energy_is_pressed_down_to_its_target_and_no_further(config):
+  spiking = {'accumulates': jnp.float32(4e6), 'multiply_accumulates': jnp.float32(1e6)}
+  config.train.energy_weight, config.train.energy_target = 0.5, 8.0
+  energy = 4e6 * 0.9e-6 + 1e6 * 4.6e-6  # 8.2 uJ
+  total, metrics = train.with_energy(config, jnp.float32(1.0), spiking)
+  np.testing.assert_allclose([total, metrics['energy_uj']], [1 + 0.5 * 0.2, energy], rtol=1e-5)
+  config.train.energy_target = 9.0
+  slope = jax.grad(lambda x: train.with_energy(config, 1.0, {**spiking, 'accumulates': x})[0])
+  assert slope(jnp.float32(4e6)) == 0
+
+
+def test_training_with_a_price_on_energy_takes_less_of_it(config, tmp_path):
+  config.train.update(steps=40, log_every=1, test_every=0, checkpoint_every=0, energy_weight=1e3)
+  train.train_and_evaluate(config, tmp_path / 'run')
+  energy = [row['train/energy_uj'] for row in writer.read_metrics(tmp_path / 'run')]
+  assert np.mean(energy[-5:]) < 0.9 * np.mean(energy[:5])
+
+
+def test_a_price_on_energy_is_refused_where_nothing_spikes(config, tmp_path):
+  config.update(default.of_kind(config, 'ann', batches=10))
+  config.train.energy_weight = 1.0
+  with pytest.raises(ValueError, match='train.energy_weight is 1.0, but ann_vae has no spikes'):
+    train.train_and_evaluate(config, tmp_path / 'run')
+  assert not (tmp_path / 'run').exists()
 
 
 def test_rematerialisation_changes_no_gradient(config):

@@ -10,6 +10,7 @@ after training. The ANN is the conventional VAE of the same shape.
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import numpy as np
 
 from fsvae_jax.models.networks import Operations
@@ -27,12 +28,11 @@ COLUMNS = (
 
 def count(layer: Operations) -> dict[str, float]:
   """Operations of a layer: those that happened, and as many as there would be at most."""
-  reach, steps = np.asarray(layer.reach, np.float64), float(layer.steps)
-  most = steps * reach.sum()
+  layer = jax.tree.map(lambda x: np.asarray(x, np.float64), layer)
+  most = layer._replace(rates=None).spent()
   if layer.rates is None:
     return {'accumulates': 0.0, 'most_accumulates': 0.0, 'multiply_accumulates': most}
-  added = steps * (np.asarray(layer.rates, np.float64) * reach).sum()
-  return {'accumulates': added, 'most_accumulates': most, 'multiply_accumulates': 0.0}
+  return {'accumulates': layer.spent(), 'most_accumulates': most, 'multiply_accumulates': 0.0}
 
 
 def table(
@@ -70,7 +70,7 @@ def table(
   return rows
 
 
-def energy_uj(accumulates: float, multiply_accumulates: float, pj: tuple[float, float]) -> float:
+def energy_uj(accumulates: Any, multiply_accumulates: Any, pj: tuple[float, float]) -> Any:
   """Energy of synapses in uJ; `pj` of an accumulate and of a multiply-accumulate."""
   return 1e-6 * (accumulates * pj[0] + multiply_accumulates * pj[1])
 

@@ -84,6 +84,7 @@ class Forward(NamedTuple):
   z_BTD: jax.Array
   terms: dict[str, jax.Array]
   batch_stats: dict
+  operations: Mapping[str, networks.Operations]  # of every layer, if they were to be counted
 
 
 def build(config: FSVAEConfig) -> Networks:
@@ -132,6 +133,7 @@ def forward(
   label: Any = None,
   *,
   train: bool = False,
+  count: bool = False,
 ) -> Forward:
   """One pass over a batch.
 
@@ -143,6 +145,7 @@ def forward(
     schedule: in [0, 1], the share of the training that is over.
     label: as `inputs.labels` takes it.
     train: normalise by batch statistics, and move the running ones.
+    count: whether layers are to record their operations.
 
   Raises:
     ValueError: if an array's shape or type is not the configuration's; names the array.
@@ -150,9 +153,10 @@ def forward(
   image = inputs.images(nets.config, variables, image)
   draws = jax.tree.map(lambda draw_B: layout.lay_like(jnp.asarray(draw_B), image), draws)
   label_BN = inputs.labels(nets.config.classes, label, len(image))
-  run = Pass(nets.modules, variables, label_BN, train=train, remat=nets.config.remat)
+  remat, record = nets.config.remat, 'operations' if count else ''
+  run = Pass(nets.modules, variables, label_BN, train=train, remat=remat, record=record)
   z_BTD, terms = nets.latent.infer(run, run('encoder', image), draws, schedule)
-  return Forward(run('decoder', z_BTD), z_BTD, terms, run.batch_stats)
+  return Forward(run('decoder', z_BTD), z_BTD, terms, run.batch_stats, run.records)
 
 
 def loss(
@@ -162,11 +166,12 @@ def loss(
   draws: Any,
   schedule: float | jax.Array = 0.0,
   train: bool = True,
+  count: bool = False,
 ) -> tuple[jax.Array, tuple[Variables, dict[str, jax.Array]]]:
   """Loss of a batch, as `interface.Model.loss` states it."""
   image_BHWC = inputs.some_images(nets.config, variables, batch)
   label_B, draws = _told(nets, batch, draws)
-  out = forward(nets, variables, image_BHWC, draws, schedule, label_B, train=train)
+  out = forward(nets, variables, image_BHWC, draws, schedule, label_B, train=train, count=count)
   return objective(nets, out, image_BHWC)
 
 
@@ -189,7 +194,16 @@ def objective(
   rates = {
     f'rate/{name}': jnp.mean(layout.wide(x)) for name, x in {**out.terms, 'z': out.z_BTD}.items()
   }
-  return total, (out.batch_stats, metrics | rates)
+  return total, (out.batch_stats, metrics | rates | _counts(out.operations))
+
+
+def _counts(layers):
+  """What a reconstruction takes; the prior runs for the distance alone."""
+  spent = {'accumulates': 0.0, 'multiply_accumulates': 0.0} if layers else {}
+  for name, layer in layers.items():
+    if not name.startswith('prior/'):
+      spent['multiply_accumulates' if layer.rates is None else 'accumulates'] += layer.spent()
+  return spent
 
 
 def encode(

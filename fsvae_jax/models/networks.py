@@ -47,6 +47,10 @@ class Operations(NamedTuple):
   steps: jax.Array
   rates: jax.Array | None
 
+  def spent(self) -> Any:
+    """Additions, or multiplications with addition, for one image."""
+    return self.steps * (self.reach if self.rates is None else self.rates * self.reach).sum()
+
 
 class Synapses(nn.Module):
   """Kernel and bias from `inputs` channels; initialised as PyTorch does, times `gain`.

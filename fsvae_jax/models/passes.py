@@ -66,17 +66,14 @@ class Pass:
     if self.label_BN is not None and name != 'encoder':
       args = beside(self.label_BN, args[0]), *args[1:]
     with inputs.others_refused():
-      if self._record:
-        output, recorded = apply(own, *args, mutable=[self._record])
-        for layer, kept in recorded.get(self._record, {}).items():
-          self.records[f'{name}/{layer}'] = kept['of']
-        return output
-      if self.train:
-        apply = functools.partial(apply, train=True, mutable=['batch_stats'])
-        output, moved = (jax.checkpoint(apply) if self._remat else apply)(own, *args)
-        self.batch_stats[name] = moved.get('batch_stats', {})
-        return output
       self.batch_stats[name] = own['batch_stats']
+      if kept := [self._record] * bool(self._record) + ['batch_stats'] * self.train:
+        apply = functools.partial(apply, train=self.train, mutable=kept)
+        output, left = (jax.checkpoint(apply) if self._remat else apply)(own, *args)
+        self.batch_stats[name] = left.get('batch_stats', own['batch_stats'])
+        for layer, record in left.get(self._record, {}).items():
+          self.records[f'{name}/{layer}'] = record['of']
+        return output
       if at_a_time := getattr(network, 'at_a_time', None):
         return chunks.in_chunks(apply, own, args[0], at_a_time)
       return apply(own, *args)

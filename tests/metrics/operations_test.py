@@ -1,14 +1,17 @@
 """What layers record of their operations, against brute force; tables made of it."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from fsvae_jax import models
 from fsvae_jax.compute import conv, layout
 from fsvae_jax.metrics import operations, spikes
-from fsvae_jax.models import ann, fsvae
+from fsvae_jax.models import ann, fsvae, passes
+from fsvae_jax.models.latents import bernoulli
 from fsvae_jax.models.networks import Operations
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
@@ -44,9 +47,10 @@ CONVOLUTIONS = {
 
 def reached(kind, size):
   """[size, size]: how many outputs one spike reaches, by the convolution itself, spike by spike."""
-  spikes_NHWC = jnp.eye(size * size).reshape(size * size, size, size, 1)
-  once = CONVOLUTIONS[kind](spikes_NHWC, jnp.ones((3, 3, 1, 1)))
-  return np.asarray(jnp.sum(once, (1, 2, 3)).reshape(size, size))
+  with jax.ensure_compile_time_eval():
+    spikes_NHWC = jnp.eye(size * size).reshape(size * size, size, size, 1)
+    once = CONVOLUTIONS[kind](spikes_NHWC, jnp.ones((3, 3, 1, 1)))
+    return np.asarray(jnp.sum(once, (1, 2, 3)).reshape(size, size))
 
 
 # layer: (kind, what feeds it, the shape of those neurons, its channels), written down by hand
@@ -103,6 +107,40 @@ def test_accumulates_are_those_of_every_single_spike(recorded, path):
     assert got[name]['accumulates'] == pytest.approx(want, rel=1e-5), name
     assert got[name]['multiply_accumulates'] == 0
   assert sum(want > 0 for want in wanted.values()) >= 7  # most layers did get spikes
+
+
+def test_the_loss_counts_the_same_with_the_gradient_of_every_single_spike():
+  """By hand: the spikes of a training pass, as arrays, times what they reach."""
+  nets = fsvae.build(fsvae.FSVAEConfig(timesteps=TIMESTEPS, draws=DRAWS, **SIZES))
+  variables = fsvae.init(nets, jax.random.key(0))
+  image = jax.random.uniform(jax.random.key(1), (3, 8, 8, 1), minval=-1)
+  draws = fsvae.draw(nets, jax.random.key(2), 3)
+
+  def counted(params):
+    arguments = {**variables, 'params': params}, {'image': image}, draws
+    return fsvae.loss(nets, *arguments, count=True)[1][1]['accumulates']
+
+  def by_hand(params):
+    run = passes.Pass(nets.modules, {**variables, 'params': params}, train=True, record='spikes')
+    x_BTD = run('encoder', image)
+    z_BTD, _ = nets.latent.infer(run, x_BTD, draws)
+    told_BTD = bernoulli.shift(nets.latent.encode(run, x_BTD, draws))
+    fired = {**run.records, 'latent/z': z_BTD}
+    run('decoder', z_BTD)
+    fired |= run.records
+    given, total = jnp.concatenate([x_BTD, told_BTD], -1), 0.0
+    for kind, source, shape, channels in (ENCODER | DECODER).values():
+      if source != 'pixels':
+        total += brute_force(kind, fired[source].reshape(-1, *shape), channels)
+    for layer, channels in MLP.items():
+      total += brute_force('dense', given, channels)
+      given = fired[f'posterior/{layer}']
+    return total / len(image)
+
+  ours, theirs = (jax.jit(jax.value_and_grad(f))(variables['params']) for f in (counted, by_hand))
+  np.testing.assert_allclose(ours[0], theirs[0], rtol=1e-5)
+  assert all(optax.tree.norm(theirs[1][name]) > 1 for name in ('encoder', 'posterior', 'decoder'))
+  chex.assert_trees_all_close(ours[1], theirs[1], rtol=1e-3, atol=1e-2)
 
 
 def test_the_most_possible_is_every_neuron_at_every_step(recorded):
