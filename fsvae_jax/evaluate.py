@@ -1,22 +1,34 @@
 """Evaluation of a checkpoint: metrics, eval.json, pictures, the report."""
 
+import contextlib
 import functools
 import importlib.metadata
 import os
 import pathlib
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import jax
+import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
 from fsvae_jax import data, fields, inference, report, samples, train
 from fsvae_jax.inference import Trained
-from fsvae_jax.metrics import LEAST_IMAGES, METRICS, fad
+from fsvae_jax.metrics import LEAST_IMAGES, METRICS, OF_ALL_TEST_IMAGES, fad
+from fsvae_jax.metrics.made import Made
 from fsvae_jax.metrics.result import Result
-from fsvae_jax.run import console, distributed, files, pictures, sharding, signals, writer
+from fsvae_jax.run import (
+  console,
+  distributed,
+  files,
+  pictures,
+  progress,
+  sharding,
+  signals,
+  writer,
+)
 
 
 def check(config: ConfigDict) -> None:
@@ -46,8 +58,9 @@ def evaluate(
   """Computes `config.eval.metrics` of a checkpoint; writes eval.json and report.html in `workdir`.
 
   Every figure is {'mean', 'std', 'seeds', 'protocol'}: over `eval.seeds` seeds of all draws. What
-  is finished is in eval.json at once, whatever happens to the metrics after it; figures that are
-  there already, of the same checkpoint on the same machine, stay unless they are computed anew.
+  is finished is in eval.json at once, of as many seeds as are, whatever happens afterwards; figures
+  that are there already, of the same checkpoint on the same machine, stay unless they are computed
+  anew.
 
   Returns:
     The contents of eval.json.
@@ -65,19 +78,10 @@ def evaluate(
   results = earlier if earlier.get('run') == run else results
   if 'fad' in config.eval.metrics:
     train_autoencoder(config, images_of)
-  for name in config.eval.metrics:
-    begin = time.perf_counter()
-    result = METRICS[name](trained, images_of)
-    results['figures'] |= {figure: value.summary() for figure, value in result.figures.items()}
-    results['seconds'][name] = round(time.perf_counter() - begin, 1)
-    results['details'][name], results['missing'][name] = result.details, result.missing
-    save(workdir / 'eval.json', results)
-    say(result)
+  made, rasters = take(trained, images_of, results)
   results['compared'] = compared(trained, results)
   save(workdir / 'eval.json', results)
   say_compared(trained, results)
-  made = samples.grids(trained, images_of('test'))
-  rasters = samples.rasters(trained, images_of('test'))
   if jax.process_index() == 0:
     (workdir / 'pictures').mkdir(exist_ok=True)
     for (name, kind), encoded in made.items():
@@ -85,6 +89,53 @@ def evaluate(
     report.write(workdir, results, config.to_dict(), writer.read_metrics(workdir), rasters)
     console.say(f'figures are in {workdir}/eval.json, the report is {workdir}/report.html')
   return results
+
+
+def take(trained: Trained, images_of: Callable[[str], data.Images], results: dict) -> tuple:
+  """Takes the metrics into `results`, seed by seed: they share what the model makes of a seed.
+
+  Returns:
+    Pictures and rasters for the report, of the first seed.
+  """
+  shown: tuple = ()
+  metrics, seeds = {}, range(trained.config.eval.seeds)
+  for name in trained.config.eval.metrics:
+    results['seconds'][name] = 0.0
+    with timed(results['seconds'], name):
+      metrics[name] = METRICS[name](trained, images_of)
+  kept: dict[str, list] = {name: [] for name in metrics}
+  of = made_of(trained, images_of('test'))
+  with progress.bar(total=len(seeds) * len(metrics), unit='metric') as bar:
+    for seed in seeds:
+      made = Made(trained, *of, seed)
+      for name, metric in metrics.items():
+        bar.set_description(f'{name}, seed {seed + 1} of {len(seeds)}')
+        with timed(results['seconds'], name):
+          kept[name].append(metric.measure(made))
+        add(results, name, result := metric.result(kept[name]))
+        save(trained.workdir / 'eval.json', results)
+        if seed == seeds[-1]:
+          say(result)
+        bar.update()
+      if seed == 0:
+        bar.set_description('pictures')
+        shown = samples.grids(made, images_of('train')), samples.rasters(made)
+  return shown
+
+
+def made_of(trained: Trained, test_images: data.Images) -> tuple[np.ndarray, int]:
+  """The test images that the metrics need, and how many generated ones."""
+  c = trained.config.eval
+  whole, scored = (set(c.metrics) & set(names) for names in (OF_ALL_TEST_IMAGES, LEAST_IMAGES))
+  return test_images[: None if whole else c.probe], c.images if scored else min(c.images, c.probe)
+
+
+@contextlib.contextmanager
+def timed(seconds: dict[str, float], name: str) -> Iterator[None]:
+  """Adds the seconds of what is done inside to those of `name`."""
+  begin = time.perf_counter()
+  yield
+  seconds[name] = round(seconds[name] + time.perf_counter() - begin, 1)
 
 
 def train_autoencoder(config: ConfigDict, images_of: Callable[[str], data.Images]) -> None:
@@ -129,6 +180,12 @@ def save(path: pathlib.Path, results: dict) -> None:
   """Writes JSON; the file is whole at any moment."""
   if jax.process_index() == 0:
     files.write_text(path, files.to_json(results, 1) + '\n')
+
+
+def add(results: dict, name: str, result: Result) -> None:
+  """Puts a metric's result into the contents of an eval.json."""
+  results['figures'] |= {figure: value.summary() for figure, value in result.figures.items()}
+  results['details'][name], results['missing'][name] = result.details, result.missing
 
 
 def say(result: Result) -> None:

@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 
 from fsvae_jax import data, fields, models
 from fsvae_jax.models import Model, inputs
-from fsvae_jax.run import checkpoint, sharding
+from fsvae_jax.run import checkpoint, progress, sharding
 from fsvae_jax.run import workdir as workdirs
 
 
@@ -56,7 +56,7 @@ class Trained(NamedTuple):
     size = min(self.batch_size, sharding.round_up(count, self.mesh))
     key = self._key(seed)
     results = []
-    for i in range(0, count, size):
+    for i in progress.each(range(0, count, size), function.__name__.strip('_')):
       rows = np.arange(i, i + size) % count
       result = self._call(function, jax.random.fold_in(key, i), rows, arrays_N)
       results.append(jax.tree.map(lambda x, i=i: x[: count - i], result))
@@ -73,7 +73,8 @@ class Trained(NamedTuple):
       key: instead of them, each batch's comes of this one and the batch's number.
     """
     count, total = len(arrays_N[0]), None
-    for i, rows in enumerate(whole_batches(count, self.batch_size, self.mesh.size)):
+    batches = list(whole_batches(count, self.batch_size, self.mesh.size))
+    for i, rows in enumerate(progress.each(batches, function.__name__)):
       own = (self._key(seed), int(rows[0])) if key is None else (key, i)
       result = self._call(function, jax.random.fold_in(*own), rows, arrays_N)
       share = len(set(rows.tolist())) / count
@@ -92,6 +93,10 @@ class Trained(NamedTuple):
   def reconstruct(self, images: data.Images | np.ndarray, seed: int = 0) -> np.ndarray:
     """Images [N, H, W, C] in [-1, 1] from uint8 images."""
     return self.over(reconstruct, images, seed=seed)
+
+  def sample(self, count: int, seed: int = 0) -> np.ndarray:
+    """Latents of the prior: those of which `generate` makes images."""
+    return self.over(sample, np.arange(count), seed=seed)
 
   def generate(self, count: int, seed: int = 0, label: Any = None) -> np.ndarray:
     """Images [count, H, W, C] in [-1, 1] of the prior.
@@ -198,6 +203,12 @@ def decode(model: Model, variables: Any, key: jax.Array, latents_B: jax.Array) -
 def reconstruct(model: Model, variables: Any, key: jax.Array, images_BHWC: jax.Array) -> jax.Array:
   """`Trained.reconstruct` of a batch."""
   return model.reconstruct(variables, pixels(images_BHWC), key)
+
+
+def sample(model: Model, variables: Any, key: jax.Array, rows_B: jax.Array) -> jax.Array:
+  """`Trained.sample` of as many latents as there are rows."""
+  assert model.sample
+  return model.sample(variables, key, len(rows_B))
 
 
 def generate(

@@ -9,7 +9,8 @@ from ml_collections import ConfigDict
 
 from fsvae_jax import data, inference
 from fsvae_jax.inference import Trained
-from fsvae_jax.metrics import robustness
+from fsvae_jax.metrics import neighbours, robustness
+from fsvae_jax.metrics.made import Made
 from fsvae_jax.models import Model
 from fsvae_jax.run import console, files, pictures
 
@@ -32,30 +33,38 @@ def in_turns(*arrays: np.ndarray) -> np.ndarray:
   return np.concatenate([a[i : i + COLUMNS] for i in range(0, count, COLUMNS) for a in arrays])
 
 
-def grids(
-  trained: Trained, test_images: data.Images, count: int = 16
-) -> dict[tuple[str, str], bytes]:
+def grids(made: Made, train_images: data.Images) -> dict[tuple[str, str], bytes]:
   """Pictures for the report, {(name, kind of file): bytes}."""
-  images = np.asarray(test_images[:count])
-  columns, latents = min(COLUMNS, len(images)), trained.encode(images[:COLUMNS])
-  made = {}
+  trained, images = made.trained, made.test_images[:16]
+  columns, drawn = min(COLUMNS, len(images)), {}
+  again = quantized(made.reconstructions[: len(images)])
+  drawn['reconstructions'] = pictures.grid(in_turns(images, again), columns)
   if trained.model.sample is not None:
-    made['samples'] = pictures.grid(quantized(trained.generate(64)), COLUMNS)
+    generated = quantized(made.generated[:64])
+    drawn['samples'] = pictures.grid(generated, COLUMNS)
+    if not train_images.streamed:  # to look for neighbours, all are read
+      nearest = with_nearest(generated[:COLUMNS], train_images)
+      drawn['nearest'] = pictures.grid(nearest, min(COLUMNS, len(generated)))
+    if len(images) > 1:
+      drawn['interpolation'] = pictures.grid(interpolations(made), COLUMNS)
   if trained.model.classes:
-    made['classes'] = pictures.grid(of_classes(trained), COLUMNS)
-  made['reconstructions'] = pictures.grid(reconstructions(trained, images), columns)
-  if trained.model.sample is not None and len(images) > 1:
-    made['interpolation'] = pictures.grid(interpolations(trained, latents), COLUMNS)
-  encoded = {(name, 'png'): pictures.png(picture) for name, picture in made.items()}
+    drawn['classes'] = pictures.grid(of_classes(trained), COLUMNS)
+  encoded = {(name, 'png'): pictures.png(picture) for name, picture in drawn.items()}
   if trained.model.unfold is not None:
-    frames = growth(trained, images[:COLUMNS], latents)
-    encoded['growth', 'gif'] = pictures.gif([pictures.grid(frame, columns) for frame in frames])
+    encoded['growth', 'gif'] = pictures.gif([pictures.grid(f, columns) for f in growth(made)])
   return encoded
 
 
-def growth(trained: Trained, images: np.ndarray, latents: np.ndarray) -> list[np.ndarray]:
-  """After each step: uint8 images, followed by what their latents have become of by then."""
-  unfolded_NTHWC = quantized(trained.over(_unfold, latents))
+def with_nearest(images: np.ndarray, train_images: data.Images) -> np.ndarray:
+  """uint8 images, followed by the training image nearest to each."""
+  rows_N = neighbours.nearest(images, train_images)
+  return np.concatenate([images, *(train_images[row : row + 1] for row in rows_N.tolist())])
+
+
+def growth(made: Made) -> list[np.ndarray]:
+  """After each step: uint8 test images, followed by what their latents have become of by then."""
+  unfolded_NTHWC = quantized(made.trained.over(_unfold, made.latents[:COLUMNS]))
+  images = made.test_images[:COLUMNS]
   return [np.concatenate([images, after]) for after in unfolded_NTHWC.swapaxes(0, 1)]
 
 
@@ -71,30 +80,31 @@ def of_classes(trained: Trained) -> np.ndarray:
   return quantized(trained.generate(len(labels), label=labels))
 
 
-def interpolations(trained: Trained, latents: np.ndarray, steps: int = COLUMNS) -> np.ndarray:
-  """uint8 images from each first of a pair of `latents` to the second."""
-  rng = np.random.default_rng(trained.config.seed)
-  if trained.model.record is None:
+def interpolations(made: Made, steps: int = COLUMNS) -> np.ndarray:
+  """uint8 images from each first of a pair of test images to the second, through the latent."""
+  latents, rng = made.latents[:COLUMNS], np.random.default_rng(made.trained.config.seed)
+  if made.trained.model.record is None:
     path = lambda a, b: np.stack([a + s * (b - a) for s in np.linspace(0, 1, steps)])
   else:
     path = lambda a, b: robustness.interpolate(a, b, steps, rng)
   ways = [path(a, b) for a, b in zip(latents[::2], latents[1::2], strict=False)]
-  return quantized(trained.decode(np.concatenate(ways)))
+  return quantized(made.trained.decode(np.concatenate(ways)))
 
 
-def rasters(trained: Trained, test_images: data.Images) -> dict[str, np.ndarray]:
+def rasters(made: Made) -> dict[str, np.ndarray]:
   """Spikes of the first test image, {layer: [T, neurons]}; {} for a model without spikes."""
-  if trained.model.record is None:
+  if made.trained.model.record is None:
     return {}
-  spikes = trained.over(_spikes, test_images[:1])
+  spikes = made.trained.over(_spikes, made.latents[:1], made.test_images[:1])
   return {name: x_BTF[0].reshape(len(x_BTF[0]), -1) for name, x_BTF in spikes.items()}
 
 
-def _spikes(model: Model, variables: Any, key: jax.Array, images_BHWC: jax.Array) -> Any:
-  image_BHWC = data.normalize(images_BHWC)
-  latent = model.encode(variables, image_BHWC, key)
+def _spikes(
+  model: Model, variables: Any, key: jax.Array, latent: jax.Array, images_BHWC: jax.Array
+) -> Any:
+  del key
   assert model.record
-  return model.record('spikes', variables, latent, image_BHWC)
+  return model.record('spikes', variables, latent, data.normalize(images_BHWC))
 
 
 def write(

@@ -1,5 +1,6 @@
 """Evaluation from a checkpoint to eval.json, images and report, at smoke size."""
 
+import collections
 import copy
 import functools
 import json
@@ -12,7 +13,8 @@ from PIL import Image
 
 from fsvae_jax import evaluate, inference, samples, train
 from fsvae_jax.configs import default, digits
-from fsvae_jax.metrics import METRICS, fad, frechet
+from fsvae_jax.metrics import fad, frechet
+from fsvae_jax.metrics.made import Made
 from fsvae_jax.run import sharding
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
@@ -49,14 +51,44 @@ def test_every_figure_has_its_spread_and_protocol(run):
   assert json.loads((workdir / 'eval.json').read_text()) == json.loads(json.dumps(results))
   figures = results['figures']
   wanted = 'reconstruction_mse psnr ssim fad fad_floor firing_rate energy_uj_reconstruct '
-  wanted += (
-    'energy_uj_generate break_even_rate_reconstruct latent_never_fires mse_shuffled label_accuracy'
-  )
+  wanted += 'fad_reconstruction precision precision_floor recall recall_floor kid_code '
+  wanted += 'energy_uj_generate break_even_rate_reconstruct latent_never_fires mse_shuffled '
+  wanted += 'label_accuracy'
   assert set(wanted.split()) <= set(figures)
   for name, figure in figures.items():
     assert np.isfinite(figure['mean']) and len(figure['protocol']) > 10, name
     assert (figure['std'] is None) == (figure['seeds'] == 1), name
   assert figures['reconstruction_mse']['seeds'] == 2 and figures['fad']['std'] > 0
+
+
+def test_each_seed_is_encoded_sampled_and_decoded_once(run, tmp_path, monkeypatch):
+  config, workdir, results = run
+  trained = inference.restore(config, workdir)._replace(workdir=tmp_path)
+  calls = collections.Counter()
+  over = inference.Trained.over
+
+  def counted(self, function, *arrays, seed=0):
+    if self.workdir == tmp_path:  # and not the autoencoder
+      calls[function.__name__, len(arrays[0]), seed] += 1
+    return over(self, function, *arrays, seed=seed)
+
+  monkeypatch.setattr(inference.Trained, 'over', counted)
+  again = results | {'figures': {}}
+  evaluate.take(trained, images_of(trained), again)
+  assert again['figures'] == results['figures']
+  tests = results['run']['test_images']
+  for seed in range(2):
+    assert calls['encode', tests, seed] == calls['sample', 64, seed] == 1
+  assert {name for name, *_ in calls} == {'encode', 'sample', 'decode', '_spikes'}
+  assert sum(n for (name, *_), n in calls.items() if name in ('encode', 'sample')) == 4
+  assert calls['decode', tests, 0] == calls['decode', 64, 0] == 2  # not by seed: one of each
+
+
+def test_nearest_training_images_are_a_picture(run):
+  (picture,) = (run[1] / 'pictures').glob('nearest_*.png')
+  assert picture.name == 'nearest_000040.png'
+  assert Image.open(picture).size == (8 * 4 * 18 + 8, 2 * 4 * 18 + 8)
+  assert 'below each the training image' in (run[1] / 'report.html').read_text()
 
 
 def test_an_untrained_generator_is_farther_than_the_floor(run):
@@ -90,7 +122,7 @@ def test_images_of_a_class_are_written(run):
 def test_constant_images_are_farther_still(run):
   config, workdir, results = run
   images, figures = images_of(inference.restore(config, workdir)), results['figures']
-  code, statistics = fad.own_code(config, images)
+  code, statistics, *_ = fad.own_space(config, images)
   constant = frechet.gaussian(code(np.full((64, 16, 16, 1), 0.9, np.float32)))
   assert frechet.distance(constant, statistics) > figures['fad']['mean']
   same = frechet.gaussian(code(images('test')))
@@ -120,26 +152,24 @@ def test_a_reconstruction_grows_frame_by_frame_over_the_time_steps(run):
     assert growth.n_frames == config.model.timesteps
   assert 'data:image/gif;base64,' in (workdir / 'report.html').read_text()
   trained = inference.restore(config, workdir)
-  images = np.asarray(trained.images('test')[:8])
-  latents = trained.encode(images)
-  *_, last = samples.growth(trained, images, latents)
-  np.testing.assert_array_equal(last[:8], images)
-  np.testing.assert_allclose(last[8:], samples.quantized(trained.decode(latents)), atol=1)
+  made = Made(trained, np.asarray(trained.images('test')[:8]), 8, seed=0)
+  *_, last = samples.growth(made)
+  np.testing.assert_array_equal(last[:8], made.test_images)
+  np.testing.assert_allclose(last[8:], samples.quantized(made.reconstructions), atol=1)
 
 
-def test_one_device_gives_the_figures_of_four(run, monkeypatch):
+def test_one_device_gives_the_figures_of_four(run, tmp_path, monkeypatch):
   config, workdir, results = run
   with monkeypatch.context() as patch:
     one = sharding.make_mesh(jax.devices()[:1])
     patch.setattr(sharding, 'make_mesh', lambda: one)
     trained = inference.restore(config, workdir)
-    again = {
-      name: figure.summary()
-      for metric in ('reconstruction', 'fad', 'spikes')
-      for name, figure in METRICS[metric](trained, images_of(trained)).figures.items()
-    }
-  for name, figure in again.items():
-    assert figure['mean'] == pytest.approx(results['figures'][name]['mean'], rel=1e-4), name
+    again = results | {'figures': {}, 'details': {}}
+    evaluate.take(trained._replace(workdir=tmp_path), images_of(trained), again)
+  assert trained.mesh.size == 1 and set(again['figures']) == set(results['figures'])
+  for name, figure in again['figures'].items():
+    wanted = results['figures'][name]['mean']
+    assert figure['mean'] == pytest.approx(wanted, rel=1e-4, abs=1e-6), name
 
 
 @pytest.mark.parametrize('count', [45, 3])

@@ -1,5 +1,5 @@
 """Autoencoder Frechet distance (FAD): between generated images and the test set, in the code of a
-small conventional autoencoder (arXiv 2110.00375, section 5).
+small conventional autoencoder (arXiv 2110.00375, section 5); and what else the code tells of them.
 
 The autoencoder is trained once for each data set and kept with its statistics. Distances of two
 autoencoders do not compare; the floor, real training images against the test set, and another
@@ -11,7 +11,7 @@ import hashlib
 import json
 import pathlib
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -20,83 +20,130 @@ from ml_collections import ConfigDict
 from fsvae_jax import data, inference, models
 from fsvae_jax.exchange import reference, state_dicts
 from fsvae_jax.inference import Trained
-from fsvae_jax.metrics import frechet
+from fsvae_jax.metrics import frechet, neighbours
 from fsvae_jax.metrics.frechet import Gaussian
-from fsvae_jax.metrics.result import Figure, Result
+from fsvae_jax.metrics.made import Made
+from fsvae_jax.metrics.result import Metric, Result, figures, fixed
 from fsvae_jax.run import files, sharding
 
 BATCH = 256
+LEAST = 2  # images of which there is a covariance
 AUTHORS_NAMES = {'fashion_mnist': 'fashion', 'celeb_a': 'celeba'}  # others as here
 
 
-def evaluate(trained: Trained, images_of: Callable[[str], data.Images]) -> Result:
-  """`fad` and `fad_floor` in the project's own code; with `eval.fad_reference` also in theirs."""
+class Space(NamedTuple):
+  """A code to measure in.
+
+  Attributes:
+    code: images to features [N, D].
+    statistics: the test set's Gaussian.
+    whose: for the protocol.
+    test_ND: the test set's features; None where its Gaussian alone is wanted.
+  """
+
+  code: Callable[[Any], np.ndarray]
+  statistics: Gaussian
+  whose: str
+  test_ND: np.ndarray | None = None
+
+
+def evaluate(trained: Trained, images_of: Callable[[str], data.Images]) -> Metric:
+  """The figures of `PROTOCOLS` in the project's own code; with `eval.fad_reference`, Frechet
+  distances in theirs as well."""
   if reason := too_few(images_of):
-    return Result({}, missing=f'fad: {reason}')
+    return fixed(Result({}, missing=f'fad: {reason}'))
   config, missing = trained.config, ''
-  code, statistics = own_code(config, images_of)
-  mark = hashlib.sha256(statistics.mean.tobytes()).hexdigest()[:8]
-  spaces = {'': (code, statistics, f'own autoencoder {mark}, {config.eval.fad_epochs} epochs')}
+  spaces = {'': own_space(config, images_of)}
   if config.eval.fad_reference:
     try:
-      theirs = "the authors' autoencoder and statistics"
-      spaces['_authors'] = (*authors_code(config, trained.mesh), theirs)
+      spaces['_authors'] = authors_space(config, trained.mesh)
     except (FileNotFoundError, ImportError, ValueError) as error:
       missing = f'fad_authors: {error}'
-  of = {'count': config.eval.images, 'test': len(images_of('test'))}
-  figures = {}
-  for name, values in distances(trained, images_of('train'), spaces).items():
-    figure, suffix = name
-    whose = spaces[suffix][2]
-    figures[f'{figure}{suffix}'] = Figure(values, f'{PROTOCOLS[figure].format(**of)}, {whose}')
-  return Result(figures, missing=missing)
+  train, test = images_of('train'), len(images_of('test'))
+  of = {'count': config.eval.images, 'test': test, 'equal': min(config.eval.images, test)}
+  protocols = {
+    f'{name}{suffix}': f'{protocol.format(**of)}, {space.whose}'
+    for suffix, space in spaces.items()
+    for name, protocol in PROTOCOLS.items()
+  }
+  return Metric(
+    lambda made: measure(made, train, spaces),
+    lambda per_seed: Result(figures(per_seed, protocols), missing=missing),
+  )
 
 
 def too_few(images_of: Callable[[str], data.Images]) -> str:
   """Why a set is too small for these distances; '' if it is not."""
   train, test = (len(images_of(split)) for split in ('train', 'test'))
   few = (
-    f'too few images ({train} training and {test} test images; at least {BATCH} and 2 are needed)'
+    f'too few images ({train} training and {test} test images; at least {BATCH} and {LEAST} are '
+    'needed)'
   )
-  return few if train < BATCH or test < 2 else ''
+  return few if train < BATCH or test < LEAST else ''
 
 
+_FLOOR = 'a perfect model: up to {count} random training images'
+_AMONG = 'within the 3 nearest neighbours, up to {equal} random ones of each'
+_KERNEL = '{test} test images, unbiased squared MMD, cubic kernel'
 PROTOCOLS = {
   'fad': '{count} generated images, not rounded to bytes, against {test} test images',
-  'fad_floor': 'a perfect model: up to {count} random training images against {test} test images',
+  'fad_reconstruction': 'reconstructions of all {test} test images against these',
+  'fad_floor': _FLOOR + ' against {test} test images',
+  'precision': 'share of generated images among test images: ' + _AMONG,
+  'precision_floor': 'share of training images among test images: ' + _AMONG,
+  'recall': 'share of test images among generated images: ' + _AMONG,
+  'recall_floor': 'share of test images among training images: ' + _AMONG,
+  'kid_code': '{count} generated images against ' + _KERNEL,
+  'kid_code_floor': _FLOOR + ' against ' + _KERNEL,
 }
 
 
-def distances(
-  trained: Trained, train_images: data.Images, spaces: Mapping[str, tuple]
-) -> dict[tuple[str, str], list[float]]:
-  """{('fad' | 'fad_floor', space): [one a seed]}; no 'fad' of a model without a prior.
+def measure(made: Made, train_images: data.Images, spaces: Mapping[str, Space]) -> dict[str, float]:
+  """{figure: value} of one seed; of a model without a prior those alone that need none.
 
   Args:
-    spaces: {name: (code, statistics, ...)}.
+    spaces: {suffix of the figures' names: Space}.
   """
-  config = trained.config
-  scores: dict[tuple[str, str], list[float]] = {}
-  for seed in range(config.eval.seeds):
-    rng = np.random.default_rng((config.seed, seed))
-    count = min(config.eval.images, len(train_images))
-    real = train_images[np.sort(rng.choice(len(train_images), count, replace=False))]
-    sets = {'fad': trained.generate(config.eval.images, seed)} if trained.model.sample else {}
-    for name, images in (sets | {'fad_floor': real}).items():
-      for space, (code, statistics, *_) in sorted(spaces.items()):
-        distance = frechet.distance(frechet.gaussian(code(images)), statistics)
-        scores.setdefault((name, space), []).append(distance)
-  return scores
+  config = made.trained.config
+  rng = np.random.default_rng((config.seed, made.seed))
+  count = min(config.eval.images, len(train_images))
+  real = train_images[np.sort(rng.choice(len(train_images), count, replace=False))]
+  sets = {'': made.generated} if made.trained.model.sample else {}
+  sets |= {'_reconstruction': made.reconstructions, '_floor': real}
+  values = {}
+  for suffix, space in spaces.items():
+    codes = {kind: space.code(images) for kind, images in sets.items()}
+    for kind, code_ND in codes.items():
+      distance = frechet.distance(frechet.gaussian(code_ND), space.statistics)
+      values[f'fad{kind}{suffix}'] = distance
+      if space.test_ND is not None and kind != '_reconstruction':
+        overlap = overlaps(code_ND, space.test_ND, rng).items()
+        values |= {f'{name}{kind}{suffix}': value for name, value in overlap}
+  return values
 
 
-def own_code(
-  config: ConfigDict, images_of: Callable[[str], data.Images]
-) -> tuple[Callable[[Any], np.ndarray], Gaussian]:
-  """The code of the data set's autoencoder, which is trained, and the test set's Gaussian."""
+def overlaps(
+  code_ND: np.ndarray, test_ND: np.ndarray, rng: np.random.Generator
+) -> dict[str, float]:
+  """Kernel distance of all, precision and recall of as many of each; without the latter two where
+  there are no neighbours."""
+  values = {'kid_code': neighbours.kernel_distance(code_ND, test_ND)}
+  equal = min(len(code_ND), len(test_ND))
+  if equal > neighbours.NEAREST:
+    made_ND, real_ND = (x[rng.choice(len(x), equal, replace=False)] for x in (code_ND, test_ND))
+    values['precision'], values['recall'] = neighbours.precision_recall(made_ND, real_ND)
+  return values
+
+
+def own_space(config: ConfigDict, images_of: Callable[[str], data.Images]) -> Space:
+  """The code of the data set's autoencoder, which is trained."""
   own, workdir = autoencoder(config, images_of)
   code = inference.restore(own, workdir).encode
-  path = workdir / 'test_statistics.npz'
-  return code, frechet.kept(path, lambda: code(images_of('test')))
+  test_ND = code(images_of('test'))
+  statistics = frechet.kept(workdir / 'test_statistics.npz', lambda: test_ND)
+  mark = hashlib.sha256(statistics.mean.tobytes()).hexdigest()[:8]
+  whose = f'own autoencoder {mark}, {config.eval.fad_epochs} epochs'
+  return Space(code, statistics, whose, test_ND)
 
 
 def autoencoder(
@@ -135,9 +182,7 @@ def code_dim(channels: int) -> int:
   return 64 if channels == 1 else 128
 
 
-def authors_code(
-  config: ConfigDict, mesh: jax.sharding.Mesh
-) -> tuple[Callable[[Any], np.ndarray], Gaussian]:
+def authors_space(config: ConfigDict, mesh: jax.sharding.Mesh) -> Space:
   """The code and statistics of the folder `eval.fad_reference`.
 
   Raises:
@@ -151,4 +196,5 @@ def authors_code(
   state = state_dicts.load(folder / f'{stem}_{dim}.pth')
   encoder = reference.convert_autoencoder(state, c.features, c.image_size, c.channels, dim)
   variables = {part: {'encoder': tree} for part, tree in encoder.items()}
-  return Trained(own, folder, 0, models.make(c), variables, mesh).encode, statistics
+  code = Trained(own, folder, 0, models.make(c), variables, mesh).encode
+  return Space(code, statistics, "the authors' autoencoder and statistics")

@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 from fsvae_jax import data
 from fsvae_jax.inference import Trained
 from fsvae_jax.metrics import frechet
-from fsvae_jax.metrics.result import Figure, Result
+from fsvae_jax.metrics.result import Metric, Result, figures, fixed
 from fsvae_jax.run import files
 
 CLEAN_FID = (
@@ -31,11 +31,11 @@ TORCH_FIDELITY = (
 )
 
 
-def evaluate(trained: Trained, images_of: Callable[[str], data.Images]) -> Result:
+def evaluate(trained: Trained, images_of: Callable[[str], data.Images]) -> Metric:
   """`fid`, `kid`, `inception_score` of `eval.images` generated images against the test set."""
   config, test_images = trained.config, images_of('test')
   if reason := missing(trained, test_images):
-    return Result({}, missing=f'fid, kid, inception_score: {reason}')
+    return fixed(Result({}, missing=f'fid, kid, inception_score: {reason}'))
   named = config.eval.inception
   folder = files.expand(named, 'eval.inception') if named else cache(config)
   scorers, faults = [], []
@@ -44,14 +44,12 @@ def evaluate(trained: Trained, images_of: Callable[[str], data.Images]) -> Resul
       scorers.append(scorer(config, test_images, find_weights(folder, *weights)))
     except FileNotFoundError as error:
       faults.append(str(error))
-  scores: dict[str, list] = {}
-  for seed in range(config.eval.seeds if scorers else 0):
-    samples = trained.generate(config.eval.images, seed)
-    for name, score in (item for scorer in scorers for item in scorer(samples).items()):
-      scores.setdefault(name, []).append(score)
   of = {'count': config.eval.images, 'test': len(test_images), 'splits': SPLITS}
-  figures = {name: Figure(values, PROTOCOLS[name].format(**of)) for name, values in scores.items()}
-  return Result(figures, missing='; '.join(faults))
+  protocols = {name: protocol.format(**of) for name, protocol in PROTOCOLS.items()}
+  return Metric(
+    lambda made: {k: v for scorer in scorers for k, v in scorer(made.generated).items()},
+    lambda per_seed: Result(figures(per_seed, protocols), missing='; '.join(faults)),
+  )
 
 
 PROTOCOLS = {

@@ -11,40 +11,39 @@ import numpy as np
 
 from fsvae_jax import data
 from fsvae_jax.inference import Trained
-from fsvae_jax.metrics.result import Figure, Result
+from fsvae_jax.metrics.result import Figure, Metric, Result, figures, fixed
 
 FITTED = 20_000  # training images at most; its time grows with their square
 COMPONENTS = 50
 
 
-def evaluate(trained: Trained, images_of: Callable[[str], data.Images]) -> Result:
+def evaluate(trained: Trained, images_of: Callable[[str], data.Images]) -> Metric:
   """`label_accuracy` of samples given labels, `label_entropy` of samples without, and
   `classifier_accuracy`, on test images."""
   train, test = images_of('train'), images_of('test')
   if reason := missing(trained, train, test):
-    return Result({}, missing=f'labels: {reason}')
+    return fixed(Result({}, missing=f'labels: {reason}'))
   count, classifier = trained.config.eval.probe, fitted(train)
-  seeds, classes = range(trained.config.eval.seeds), trained.model.classes
   judged = lambda images: classifier.predict(pixels(data.quantize(images)))
-  free_SN = [judged(trained.generate(count, seed)) for seed in seeds]
   known, by = len(classifier.classes_), f'a classifier fitted to {min(len(train), FITTED)} images'
-  figures = {
-    'label_entropy': Figure(
-      [entropy(free_N) for free_N in free_SN],
-      f'bits, of at most {np.log2(known):.3g}: classes of {count} samples without a label, by {by}',
-    ),
-    'classifier_accuracy': Figure(
-      [np.mean(classifier.predict(pixels(test[:])) == test.labels)], f'{len(test)} images, {by}'
-    ),
+  protocols = {
+    'label_entropy': f'bits, of at most {np.log2(known):.3g}: classes of {count} samples without a '
+    f'label, by {by}',
+    'label_accuracy': f'share of {count} samples, as many of each class, that are of the class '
+    f'asked for, by {by}',
   }
-  if classes:
-    asked_N = np.arange(count) % classes
-    given_SN = [judged(trained.generate(count, seed, asked_N)) for seed in seeds]
-    figures['label_accuracy'] = Figure(
-      np.mean(np.equal(given_SN, asked_N), axis=1).tolist(),
-      f'share of {count} samples, as many of each class, that are of the class asked for, by {by}',
-    )
-  return Result(figures)
+  right = np.mean(classifier.predict(pixels(test[:])) == test.labels)
+  own = {'classifier_accuracy': Figure([right], f'{len(test)} images, {by}')}
+
+  def measure(made):
+    values = {'label_entropy': entropy(judged(made.generated[:count]))}
+    if trained.model.classes:
+      asked_N = np.arange(count) % trained.model.classes
+      given_N = judged(trained.generate(count, made.seed, asked_N))
+      values['label_accuracy'] = np.mean(given_N == asked_N)
+    return values
+
+  return Metric(measure, lambda per_seed: Result(figures(per_seed, protocols) | own))
 
 
 def missing(trained: Trained, train: data.Images, test: data.Images) -> str:

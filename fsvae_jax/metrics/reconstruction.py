@@ -8,27 +8,29 @@ import numpy as np
 
 from fsvae_jax import data
 from fsvae_jax.inference import Trained
-from fsvae_jax.metrics.result import Figure, Result
+from fsvae_jax.metrics.result import Metric, Result, figures
 
 WINDOW = 11  # of SSIM, pixels a side
 
 
-def evaluate(trained: Trained, images_of: Callable[[str], data.Images]) -> Result:
+def evaluate(trained: Trained, images_of: Callable[[str], data.Images]) -> Metric:
   """`reconstruction_mse`, `psnr`, `ssim` of all test images, one latent sample each."""
-  images = images_of('test')[:]
-  seeds = range(trained.config.eval.seeds)
-  scores_SN3 = [scores(data.normalize(images), trained.reconstruct(images, s)) for s in seeds]
-  mse, psnr, ssim = np.mean(scores_SN3, axis=1).T.tolist()
-  small = trained.config.model.image_size < WINDOW
-  of = f'mean over {len(images)} test images, one sample of the latent each'
-  figures = {
-    'reconstruction_mse': Figure(mse, f'squared error, images in [-1, 1], {of}'),
-    'psnr': Figure(psnr, f'dB, dm_pix.psnr of each image in [0, 1], {of}'),
-    'ssim': Figure(ssim, f'dm_pix.ssim of each image in [0, 1], 11x11 Gaussian windows, {of}'),
+  of = f'mean over {len(images_of("test"))} test images, one sample of the latent each'
+  protocols = {
+    'reconstruction_mse': f'squared error, images in [-1, 1], {of}',
+    'psnr': f'dB, dm_pix.psnr of each image in [0, 1], {of}',
+    'ssim': f'dm_pix.ssim of each image in [0, 1], 11x11 Gaussian windows, {of}',
   }
-  if small:
-    del figures['ssim']
-  return Result(figures, missing='ssim: images are smaller than its windows' if small else '')
+  missing = ''
+  if trained.config.model.image_size < WINDOW:
+    del protocols['ssim']
+    missing = 'ssim: images are smaller than its windows'
+
+  def measure(made):
+    mean_3 = scores(data.normalize(made.test_images), made.reconstructions).mean(0)
+    return dict(zip(('reconstruction_mse', 'psnr', 'ssim'), mean_3, strict=True))
+
+  return Metric(measure, lambda per_seed: Result(figures(per_seed, protocols), missing=missing))
 
 
 def scores(image_NHWC: Any, again_NHWC: Any, rows: int = 500) -> np.ndarray:

@@ -1,6 +1,7 @@
-"""What a metric gives back: figures with their spread over seeds and their protocol."""
+"""What a metric is: what it measures of each seed, and the figures that come of that."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -28,3 +29,30 @@ class Result(NamedTuple):
   figures: dict
   details: dict = {}
   missing: str = ''
+
+
+class Metric(NamedTuple):
+  """A metric of one trained model, ready to be taken.
+
+  Attributes:
+    measure: `made.Made` of a seed -> what is kept of it, a small pytree.
+    result: [what was kept, one a seed] -> Result.
+  """
+
+  measure: Callable[[Any], Any]
+  result: Callable[[list], Result]
+
+
+def fixed(result: Result) -> Metric:
+  """The metric whose result is known without a draw."""
+  return Metric(lambda made: None, lambda per_seed: result)
+
+
+def figures(per_seed: list[dict[str, float]], protocols: dict[str, str]) -> dict[str, Figure]:
+  """{name: Figure}, in the order of `protocols`, of [{name: value}, one a seed]; values
+  that have no protocol are left out."""
+  return {
+    name: Figure([float(values[name]) for values in per_seed], protocol)
+    for name, protocol in protocols.items()
+    if name in per_seed[0]
+  }

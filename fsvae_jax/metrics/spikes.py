@@ -7,30 +7,41 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fsvae_jax import data, models
+from fsvae_jax import data, inference, models
 from fsvae_jax.inference import Trained
 from fsvae_jax.metrics import operations
-from fsvae_jax.metrics.result import Figure, Result
+from fsvae_jax.metrics.made import Made
+from fsvae_jax.metrics.result import Figure, Metric, Result, fixed
 from fsvae_jax.models import Model
 
 COST = 'µJ an image, synapses only, 45 nm figures'
 PATHS = {'reconstruct': 'test', 'generate': 'generated'}  # an image's ways, and whose spikes
 
 
-def evaluate(trained: Trained, images_of: Callable[[str], data.Images]) -> Result:
+def evaluate(trained: Trained, images_of: Callable[[str], data.Images]) -> Metric:
   """Firing rates, energies and their tables; of an ANN its energy alone."""
   c, pj = trained.config.model, (trained.config.eval.ac_pj, trained.config.eval.mac_pj)
-  ann = {path: layers_of(models.ann_of(c), path) for path in PATHS}
+  ann = layers_of(models.ann_of(c))
   if trained.model.record is None:
-    return Result({f'energy_uj_{path}': _ann_energy(ann[path], pj) for path in PATHS})
-  images = images_of('test')[: trained.config.eval.probe]
-  rows_of = {'reconstruct': images, 'generate': np.arange(len(images))}
-  functions = {'reconstruct': of_reconstruction, 'generate': of_generation}
-  per_seed = [
-    {p: trained.means(functions[p], rows_of[p], seed=seed) for p in PATHS}
-    for seed in range(trained.config.eval.seeds)
-  ]
+    return fixed(Result({f'energy_uj_{path}': _ann_energy(ann[path], pj) for path in PATHS}))
+  count = min(trained.config.eval.probe, len(images_of('test')))
+  counts = {'reconstruct': count, 'generate': min(count, trained.config.eval.images)}
   table = lambda path, rates, layers: operations.table(layers, rates, ann[path], c.timesteps, pj)
+  return Metric(
+    lambda made: measure(made, counts), lambda per_seed: figures_of(per_seed, table, counts, pj)
+  )
+
+
+def measure(made: Made, counts: dict[str, int]) -> dict:
+  """{path: `records`} of the first so many test images, and generated ones."""
+  arrays = {'reconstruct': (made.latents, made.test_images), 'generate': (made.samples,)}
+  return {
+    path: made.trained.means(records, *(x[: counts[path]] for x in arrays[path])) for path in PATHS
+  }
+
+
+def figures_of(per_seed: list[dict], table: Callable, counts: dict[str, int], pj: tuple) -> Result:
+  """Figures and tables of what `measure` gave; `table` is of a path, its rates and layers."""
   pooled = jax.tree.map(lambda *of_seeds: np.mean(of_seeds, axis=0), *per_seed)
   tables = {path: table(path, *pooled[path]) for path in PATHS}
   details = {
@@ -42,9 +53,9 @@ def evaluate(trained: Trained, images_of: Callable[[str], data.Images]) -> Resul
   figures: dict[str, Figure] = {}
   for path, whose in PATHS.items():
     sums = [operations.totals(table(path, *of_seed[path])) for of_seed in per_seed]
-    figures |= path_figures(path, sums, f'spikes of {len(images)} {whose} images', pj)
+    figures |= path_figures(path, sums, f'spikes of {counts[path]} {whose} images', pj)
   used = np.array([of_seed['reconstruct'][0]['latent/z'] for of_seed in per_seed])
-  share = f'share of the latent channels, spikes of {len(images)} test images'
+  share = f'share of the latent channels, spikes of {counts["reconstruct"]} test images'
   figures['latent_never_fires'] = Figure(np.mean(used == 0, axis=1).tolist(), share)
   figures['latent_always_fires'] = Figure(np.mean(used == 1, axis=1).tolist(), share)
   return Result(figures, details)
@@ -66,8 +77,8 @@ def path_figures(path: str, sums: list[dict], of: str, pj: tuple) -> dict[str, F
   }
 
 
-def layers_of(model: Model, path: str) -> Mapping[str, Any]:
-  """The operations of an ANN, which do not depend on its variables."""
+def layers_of(model: Model) -> Mapping[str, Mapping[str, Any]]:
+  """{path: the operations of an ANN}, which do not depend on its variables."""
   assert model.sample
   key = jax.random.key(0)
 
@@ -75,8 +86,8 @@ def layers_of(model: Model, path: str) -> Mapping[str, Any]:
   def run():
     variables = model.init(key)
     latent = model.sample(variables, key, 1)
-    image_BHWC = model.decode(variables, latent) if path == 'reconstruct' else None
-    return model.operations(variables, latent, image_BHWC)
+    on = {'reconstruct': (latent, model.decode(variables, latent)), 'generate': (latent,)}
+    return {path: model.operations(variables, *arrays) for path, arrays in on.items()}
 
   return jax.device_get(run())
 
@@ -86,21 +97,11 @@ def _ann_energy(layers, pj):
   return Figure([operations.energy_uj(0.0, macs, pj)], COST)
 
 
-def of_reconstruction(model: Model, variables: Any, key: jax.Array, images_BHWC: jax.Array) -> Any:
-  """Rates and operations, {layer: ...} each, while images are reconstructed."""
-  image_BHWC = data.normalize(images_BHWC)
-  latent = model.encode(variables, image_BHWC, key)
-  return records(model, variables, latent, image_BHWC)
-
-
-def of_generation(model: Model, variables: Any, key: jax.Array, rows_B: jax.Array) -> Any:
-  """The same while as many images as there are rows are generated."""
-  assert model.sample
-  return records(model, variables, model.sample(variables, key, len(rows_B)))
-
-
-def records(model: Model, variables: Any, *on: jax.Array) -> Any:
-  """(rates, operations) on a latent, and an image if given."""
+def records(model: Model, variables: Any, key: jax.Array, latent: jax.Array, *image_BHWC) -> Any:
+  """(rates, operations), {layer: ...} each, while a latent was made of images, if given, or sampled
+  from the prior, and while it is decoded."""
+  del key
   assert model.record
+  on = latent, *map(inference.pixels, image_BHWC)
   rates = model.record('rates', variables, *on)
   return rates, jax.tree.map(jnp.asarray, model.operations(variables, *on))

@@ -49,8 +49,16 @@ LABELS = {
   'psnr': 'PSNR of a reconstruction, dB (more is better)',
   'ssim': 'SSIM: likeness of a reconstruction, at most 1',
   'fad': 'FAD, own code: distance of new images from real ones',
+  'fad_reconstruction': 'FAD, own code: distance of reconstructions from real images',
   'fad_floor': 'its floor: real images',
+  'precision': 'precision: share of new images that lie among real ones',
+  'precision_floor': 'the same of real images',
+  'recall': 'recall: share of real images that lie among new ones',
+  'recall_floor': 'the same of real images',
+  'kid_code': 'kernel distance of new images from real ones, own code',
+  'kid_code_floor': 'its floor: real images',
   'fad_authors': "FAD, authors' code: the same, compares with the paper",
+  'fad_reconstruction_authors': "FAD of reconstructions, authors' code",
   'fad_floor_authors': 'its floor: real images',
   'fid': 'FID',
   'kid': 'KID',
@@ -80,6 +88,8 @@ LABELS = {
 # In the order in which they are shown; pictures of other names come after them.
 CAPTIONS = {
   'samples': 'New images, drawn from random numbers',
+  'nearest': 'The first new images, and below each the training image with the nearest pixels: '
+  'none should be a copy',
   'classes': 'New images of a class that was asked for, a row for each',
   'reconstructions': 'Test images, and below each row their reconstructions',
   'interpolation': 'From one test image to another, through the latent; one pair a row',

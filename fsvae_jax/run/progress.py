@@ -1,14 +1,27 @@
-"""The log of a training run: mean metrics, speed, a progress bar, and the check for NaN."""
+"""Progress bars, and the log of a training run: mean metrics, speed, and the check for NaN."""
 
 import math
 import sys
 import time
+from collections.abc import Iterable
+from typing import Any
 
 import jax
 import numpy as np
 from tqdm import tqdm
 
 from fsvae_jax.run import console
+
+
+def bar(**kwargs: Any) -> tqdm:
+  """A tqdm bar, on a terminal and of process 0; elsewhere it is not seen."""
+  seen = sys.stderr.isatty() and jax.process_index() == 0
+  return tqdm(dynamic_ncols=True, disable=not seen, **kwargs)
+
+
+def each(items: Iterable, what: str) -> tqdm:
+  """`items`, under a bar that says what is done with them, should it take more than 2 seconds."""
+  return bar(iterable=items, desc=what, unit='batch', leave=False, delay=2)
 
 
 class Progress:
@@ -24,8 +37,7 @@ class Progress:
     self._timed: int | None = (
       None  # how many of them the clock has seen; None until the first is done
     )
-    bar = sys.stderr.isatty() and jax.process_index() == 0
-    self._bar = tqdm(total=total, initial=start, unit='step', dynamic_ncols=True, disable=not bar)
+    self._bar = bar(total=total, initial=start, unit='step')
     self._total = total
 
   def add(self, step: int, metrics: dict[str, jax.Array]) -> None:

@@ -15,7 +15,7 @@ too. Forward mode (jvp, jacfwd, hessian) is a TypeError: use jacrev, or jacrev o
 import dataclasses
 import functools
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -57,7 +57,7 @@ class LIF:
     if 'tau' in self.learned and not 0 < self.tau < 1:
       raise checks.ArgumentError(f'tau is {self.tau}; to be learned, it must be between 0 and 1')
 
-  def derivative(self, u: jax.Array, v_th: float | jax.Array) -> jax.Array:
+  def derivative(self, u: jax.Array, v_th: Any) -> jax.Array:
     """do/du in the backward pass, of membranes and their threshold."""
     if self.width != 1:
       u = v_th + (u - v_th) / self.width

@@ -1,5 +1,7 @@
 """The code of the Frechet distance: the authors' autoencoder, read and run as theirs."""
 
+import types
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -60,7 +62,7 @@ def config(tmp_path):
 def test_the_authors_code_is_theirs(config, monkeypatch):
   config, state = config
   monkeypatch.setattr(fad.state_dicts, 'load', lambda path: dict(np.load(path)))
-  code, statistics = fad.authors_code(config, sharding.make_mesh())
+  code, statistics, *_ = fad.authors_space(config, sharding.make_mesh())
   images = RNG.integers(0, 256, (300, 32, 32, 1), dtype=np.uint8)  # more than one batch
   with jax.numpy_rank_promotion('allow'):
     want = authors_encoder(state, images / np.float32(127.5) - 1)
@@ -77,7 +79,7 @@ def test_a_state_that_does_not_fit_names_its_tensors(config, monkeypatch):
   state['encoder.2.0.weight'] = state['encoder.2.0.weight'][:3]
   monkeypatch.setattr(fad.state_dicts, 'load', lambda path: state)
   with pytest.raises(ValueError, match=r'(?s)missing: latent_layer.bias.*encoder.2.0.weight is'):
-    fad.authors_code(config, sharding.make_mesh())
+    fad.authors_space(config, sharding.make_mesh())
 
 
 def test_statistics_that_are_not_there_or_not_such_are_named(tmp_path):
@@ -97,3 +99,43 @@ def test_the_autoencoders_run_is_the_same_whatever_the_recipe():
   assert fad.autoencoder_config(config).to_dict() == one.to_dict()
   config.eval.fad_epochs = 3
   assert fad.autoencoder_config(config).to_dict() != one.to_dict()
+
+
+def measured(reconstructions, generated):
+  """The figures of a model that makes these of the test images, and of nothing, in pixel space."""
+  config = mnist.get_config()
+  config.eval.images = 200
+  code = lambda images: np.asarray(images, np.float64).reshape(len(images), -1)
+  statistics = frechet.gaussian(code(TEST))
+  space = fad.Space(code, statistics, 'pixels', code(TEST))
+  trained = types.SimpleNamespace(config=config, model=types.SimpleNamespace(sample=True))
+  made = types.SimpleNamespace(
+    trained=trained, seed=0, reconstructions=reconstructions, generated=generated
+  )
+  return fad.measure(made, TRAIN, {'': space, '_authors': space._replace(test_ND=None)})
+
+
+TEST, TRAIN, OTHER = (RNG.normal(size=(300, 2, 2, 1)) for _ in range(3))
+
+
+def test_a_perfect_autoencoder_is_at_distance_zero_whatever_the_prior_draws():
+  values = measured(TEST, OTHER + 5)
+  assert abs(values['fad_reconstruction']) < 1e-9
+  assert abs(values['fad_reconstruction_authors']) < 1e-9
+  assert values['fad'] == pytest.approx(values['fad_authors']) and values['fad'] > 90
+  assert values['precision'] == values['recall'] == 0
+
+
+def test_a_perfect_prior_is_at_the_floor_whatever_the_decoder_loses():
+  values = measured(TEST + 5, TRAIN)
+  assert values['fad_reconstruction'] == pytest.approx(4 * 25)
+  assert values['fad'] < 1 and values['fad_floor'] < 1
+  for name in ('precision', 'recall'):
+    assert values[name] == pytest.approx(values[f'{name}_floor'], abs=0.1) and values[name] > 0.7
+  assert abs(values['kid_code']) < 0.2 and abs(values['kid_code_floor']) < 0.2
+
+
+def test_every_figure_has_a_protocol():
+  values = measured(TEST, OTHER)
+  assert {name.removesuffix('_authors') for name in values} == set(fad.PROTOCOLS)
+  assert 'precision_authors' not in values
