@@ -52,17 +52,7 @@ def load(name: str | os.PathLike) -> Trained:
       f'--mode=export --format=safetensors makes a folder with {FILE} of a run'
     )
   arrays, about = _read(folder / FILE)
-  config = configuration.of_run(folder)
-  if not config:
-    raise FileNotFoundError(f'{folder} has no config.json, which says of which model {FILE} is')
-  fields.check_all(config)
-  try:
-    model = models.make(config.model)
-  except TypeError as error:
-    raise ValueError(
-      f'{folder}/config.json is of fsvae_jax {about["package"]}, this is '
-      f'{fsvae_jax.__version__}: {error}'
-    ) from error
+  config, model = _model(folder, about)
   mesh = sharding.make_mesh()
   like = jax.eval_shape(model.init, jax.random.key(0))
   table = {path: ('.'.join(path), reference.SAME) for path in traverse_util.flatten_dict(like)}
@@ -72,6 +62,21 @@ def load(name: str | os.PathLike) -> Trained:
     raise ValueError(f'{folder}: {error}') from error
   variables = jax.device_put(variables, sharding.replicated(mesh))
   return Trained(config, folder, int(about['step']), model, variables, mesh)
+
+
+def _model(folder: pathlib.Path, about: Mapping[str, str]) -> tuple[ConfigDict, models.Model]:
+  """The configuration in a folder of weights, and its model."""
+  config = configuration.of_run(folder)
+  if not config:
+    raise FileNotFoundError(f'{folder} has no config.json, which says of which model {FILE} is')
+  fields.check_all(config)
+  try:
+    return config, models.make(config.model)
+  except TypeError as error:  # a field that is not known here
+    raise ValueError(
+      f'{folder}/config.json is of fsvae_jax {about["package"]}, this is '
+      f'{fsvae_jax.__version__}: {error}'
+    ) from error
 
 
 def _read(path: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
