@@ -9,8 +9,7 @@
   eval         figures in eval.json, and a page to look at, report.html
   generate     new images, in WORKDIR/generate
   reconstruct  test images and their reconstructions, in WORKDIR/reconstruct
-  export       the model for other programs, in WORKDIR/export, as --format says: safetensors,
-               stablehlo, pytorch, nir
+  export       the model for other programs, in WORKDIR/export
 
 What to train
   --config=NAME           digits, mnist, fashion_mnist, cifar10, celeba; or a file of your own
@@ -24,6 +23,8 @@ What to do with a run
   --count=N               how many images to generate or reconstruct; default 64
   --seed=N                of their draws; default 0
   --label=N               class of the generated images, of a model with classes
+  --format=NAME           what to export: safetensors, safetensors16, stablehlo, pytorch, nir; of nir
+                          also --discretisation=, --readout=, --upsampling= (docs/nir.md)
 
 On several machines
   --coordinator=HOST:PORT --processes=N --process=I      or launch/
@@ -45,18 +46,21 @@ from fsvae_jax.exchange import export
 from fsvae_jax.run import console, distributed, files, signals, workdir
 
 DEFAULT = 'digits'
+OF_A_RUN = ('eval', 'generate', 'reconstruct', 'export')  # modes that need one
 
 flags.DEFINE_string('workdir', None, 'Where the run is kept; default runs/<config>.')
 flags.DEFINE_enum(
   'mode',
   'train',
-  ['train', 'eval', 'generate', 'reconstruct', 'export'],
+  ['train', *OF_A_RUN],
   'train: train, then evaluate; eval: metrics and report; generate, reconstruct: write images; '
   'export: write the model for other programs, as --format says. '
   "All but train read the run's own configuration from its workdir.",
 )
 flags.DEFINE_string('step', None, "A checkpoint's number, or best, if not the newest.")
 flags.DEFINE_enum('format', 'safetensors', list(export.FORMATS), 'What to export.')
+for name, help_text in export.NIR_OPTIONS.items():
+  flags.DEFINE_string(name, None, help_text)
 flags.DEFINE_integer('count', 64, 'How many images to generate or reconstruct.', 1)
 flags.DEFINE_integer('label', None, 'Class of the generated images, if the model has classes.', 0)
 flags.DEFINE_integer('seed', 0, 'Of the draws of generated or reconstructed images.', 0)
@@ -101,7 +105,8 @@ def run() -> bool:
       return False
     evaluate.evaluate(config, folder)
   elif args.mode == 'export':
-    export.write(config, folder, args.format, step)
+    options = {name: args[name].value for name in export.NIR_OPTIONS if args[name].present}
+    export.write(config, folder, args.format, step, **options)
   else:
     samples.write(config, folder, args.mode, args.count, step, args.seed, args.label)
   return True
@@ -118,7 +123,7 @@ def parse_flags(argv: list[str]) -> list[str]:
   if {'--help', '-help', '-h', '-?'} & set(argv[1:]):
     sys.exit(print(__doc__))
   given, rest = configuration.ahead(argv[1:], 'config', 'workdir', 'mode')
-  of_run = given.mode not in (None, 'train')
+  of_run = given.mode in OF_A_RUN
   try:
     folder = given.workdir or f'runs/{configuration.run_name(given.config or DEFAULT)}'
     folder = workdir.check(folder)

@@ -26,7 +26,11 @@ class Format(NamedTuple):
 
 
 def write(
-  config: ConfigDict, workdir: str | pathlib.Path, name: str, step: int | str | None = None
+  config: ConfigDict,
+  workdir: str | pathlib.Path,
+  name: str,
+  step: int | str | None = None,
+  **options: str,
 ) -> None:
   """Writes the run in `workdir` into `<workdir>/export/<name>`, whole or not at all.
 
@@ -34,13 +38,17 @@ def write(
     config: the run's.
     name: one of FORMATS.
     step: of the checkpoint; default: the newest.
+    options: of NIR files, NIR_OPTIONS.
 
   Raises:
-    ValueError: for an unknown format, or a model that it cannot express.
+    ValueError: for an unknown format or option, or a model that the format cannot express.
     FileNotFoundError: without such a checkpoint.
     ImportError: naming the extra whose libraries are missing.
   """
   form = FORMATS[checks.one_of('--format', name, FORMATS)]
+  if options and name != 'nir':
+    given = ', '.join(f'--{option}={value}' for option, value in options.items())
+    raise ValueError(f'{given} is of --format=nir, not of --format={name}')
   trained = inference.restore(config, workdir, step)
   if jax.process_index():
     return
@@ -48,7 +56,7 @@ def write(
   try:
     function = pkgutil.resolve_name(form.function)
     with files.replacing_folder(target) as folder:
-      function(trained, folder)
+      function(trained, folder, **options)
   except ModuleNotFoundError as error:
     if not form.extra:
       raise
@@ -58,6 +66,12 @@ def write(
   for file in sorted(target.iterdir()):
     console.say(f'{file}  {file.stat().st_size / 1e6:.2f} MB')
 
+
+NIR_OPTIONS = {
+  'discretisation': 'How a simulator of NIR files takes its steps: euler (default), exponential.',
+  'readout': 'Who makes the image of a NIR file: host (default), li (a node of the graph).',
+  'upsampling': 'Transposed convolutions of a NIR file: affine (default), dilated.',
+}
 
 FORMATS = {
   'nir': Format('fsvae_jax.exchange.nir:export', 'nir'),

@@ -90,3 +90,15 @@ def test_an_export_that_fails_leaves_the_one_before_and_nothing_half(run, monkey
   assert kept == {
     file.name: file.read_bytes() for file in (workdir / 'export/safetensors').iterdir()
   }
+
+
+def test_options_of_nir_files_reach_them_and_no_other_format(run, monkeypatch):
+  config, workdir = run
+  asked = {}
+  monkeypatch.setattr(
+    'fsvae_jax.exchange.nir.export', lambda trained, folder, **options: asked.update(options)
+  )
+  export.write(config, workdir, 'nir', upsampling='dilated')
+  assert asked == {'upsampling': 'dilated'}
+  with pytest.raises(ValueError, match='--readout=li is of --format=nir, not of --format=pytorch'):
+    export.write(config, workdir, 'pytorch', readout='li')
