@@ -280,7 +280,7 @@ def test_a_tiny_test_set_gets_a_report(run, tmp_path, test_images):
   assert ('fad' in results) == (test_images > 1) and 'label_entropy' not in results
   text = (tmp_path / 'run' / 'report.html').read_text()
   assert ('Not computed: fad: too few images' in text) == (test_images == 1)
-  assert text.count('<img class="pixels"') == 4 - (test_images == 1)  # nothing to go to
+  assert text.count('<img class="pixels"') == 5 - (test_images == 1)  # nothing to go to
 
 
 def test_a_damaged_earlier_evaluation_is_made_anew(run, tmp_path, caplog):
