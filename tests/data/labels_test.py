@@ -375,3 +375,11 @@ def test_classes_may_lie_beside_the_test_split_and_in_an_archive(config, tmp_pat
   write(config, tmp_path / 'other/archive', 'folders', all=TRAIN)
   config.path = str(tmp_path / 'other')
   assert all_right(data.load(config, 4, 1, 'train'))
+
+
+@pytest.mark.parametrize('labels, message', [(None, 'have no labels'), ([0, 3, 2], 'is 3, but')])
+def test_labels_that_a_model_of_classes_cannot_learn_are_refused(labels, message):
+  images = types.SimpleNamespace(labels=labels if labels is None else np.array(labels))
+  with pytest.raises(ValueError, match=f'training images.*{message}'):
+    data.check_labels(images, 3, 'training')
+  data.check_labels(images, 0, 'training')
