@@ -1,4 +1,4 @@
-# make train [CONFIG=mnist] [ARGS="--config.train.steps=1000"]     make test
+# make train [CONFIG=mnist] [ARGS="--config.train.steps=1000"]     make test     make docs
 # Each sets up .venv by itself; PYTHON=python3.12 chooses the interpreter (3.11 or newer).
 
 PYTHON ?= python3
@@ -6,10 +6,10 @@ VENV ?= .venv
 CONFIG ?= digits
 ARGS ?=
 
-# Large arrays on huge pages: a third faster on Linux CPUs (docs/performance.md).
+# Large arrays on huge pages: a third faster on Linux CPUs (docs/explanation/performance.md).
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 
-.PHONY: train test format
+.PHONY: train test docs format
 
 train: $(VENV)/installed
 	$(VENV)/bin/python -m fsvae_jax.main --config=$(CONFIG) $(ARGS)
@@ -22,6 +22,16 @@ test: $(VENV)/installed-dev
 	$(VENV)/bin/shellcheck launch/*.sh launch/slurm.sbatch
 	$(VENV)/bin/python -m pytest
 
+# The site, in build/site. A tutorial is executed anew if it or the package has changed.
+docs: $(VENV)/installed-docs $(patsubst docs/%.py,build/%.ipynb,$(wildcard docs/tutorials/*.py))
+	$(VENV)/bin/mkdocs build --quiet
+
+build/tutorials/%.ipynb: docs/tutorials/%.py $(shell find fsvae_jax configs -name '*.py') | $(VENV)/installed-docs
+	@mkdir -p build/tutorials && rm -rf build/tutorials/runs/$*
+	$(VENV)/bin/jupytext --quiet --to ipynb --execute --run-path build/tutorials --output $@ $<
+
+build/tutorials/latent.ipynb build/tutorials/energy.ipynb: build/tutorials/train.ipynb  # its model
+
 format: $(VENV)/installed-dev
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
@@ -33,6 +43,6 @@ $(VENV)/installed: pyproject.toml
 	$(VENV)/bin/python -m pip install --quiet --editable .
 	@touch $@
 
-$(VENV)/installed-dev: $(VENV)/installed
-	$(VENV)/bin/python -m pip install --quiet --editable '.[dev]'
+$(VENV)/installed-dev $(VENV)/installed-docs: $(VENV)/installed-%: $(VENV)/installed
+	$(VENV)/bin/python -m pip install --quiet --editable '.[$*]'
 	@touch $@

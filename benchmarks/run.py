@@ -8,7 +8,7 @@ Every figure comes from a process of its own, so that its peak memory is its own
 matter (techniques, huge pages, T, batch) are between processes of one run. Times are medians of
 `--repetitions` calls or more, for `--seconds`, after two to warm up; speed and compilation, of
 three processes: other programs disturb for seconds, or minutes. `plain` turns the techniques of
-docs/performance.md off.
+docs/explanation/performance.md off.
 """
 
 import argparse

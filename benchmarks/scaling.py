@@ -27,7 +27,7 @@ from fsvae_jax import models, train
 from fsvae_jax.configs import mnist
 from fsvae_jax.run import files, sharding, states, writer
 
-GFLOP_AN_IMAGE = 1.31  # of training, docs/performance.md
+GFLOP_AN_IMAGE = 1.31  # of training, docs/explanation/performance.md
 # Assumed: FLOP/s that training reaches, links of a device (bytes/s) and time of a small all-reduce
 # (s, inside a group of `near` devices and across groups). Links are the vendors' figures.
 MACHINES = {

@@ -20,7 +20,7 @@ def get_config():
   config.data.flip = False  # mirror half of the training images, drawn anew at every step
 
   config.model = ConfigDict()
-  config.model.name = 'fsvae'
+  config.model.name = 'fsvae'  # fsvae, ann_vae, autoencoder
   config.model.image_size = 32  # pixels a side; a multiple of 2 ** len(features)
   config.model.channels = 1  # 1 grey, 3 colour
   config.model.features = (32, 64, 128, 256)  # encoder widths; the decoder mirrors them
@@ -51,12 +51,12 @@ def get_config():
   config.train = ConfigDict()
   config.train.batch_size = 250  # over all devices
   config.train.micro_batches = 1  # parts of a batch, computed one after the other: less memory
-  config.train.epochs = 150
+  config.train.epochs = 150  # passes over the training images
   config.train.steps = 0  # if not 0: this many steps, whatever `epochs` says
-  config.train.learning_rate = 1e-3
+  config.train.learning_rate = 1e-3  # of AdamW
   config.train.schedule = 'constant'  # constant, cosine (to zero at the end)
   config.train.warmup_steps = 0  # linear, from zero
-  config.train.weight_decay = 1e-3
+  config.train.weight_decay = 1e-3  # of AdamW, decoupled
   config.train.clip_norm = 0.0  # largest global norm of the gradient; 0 is no limit
   config.train.ema_decay = (
     0.0  # moving average of parameters and statistics, used in tests; 0 is none
@@ -71,11 +71,12 @@ def get_config():
   config.train.keep = 3  # newest checkpoints that stay; the best stays as well: data.validation
 
   config.test = ConfigDict()
-  config.test.batch_size = 250
+  config.test.batch_size = 250  # over all devices; of tests, evaluation and generated images
   config.test.images = 0  # only the first so many test images; 0 is all
   config.test.samples = 64  # generated images in the picture
 
   config.eval = ConfigDict()  # after training and with --mode=eval
+  # What is computed, in this order: files of fsvae_jax/metrics.
   config.eval.metrics = ('reconstruction', 'fad', 'labels', 'spikes', 'robustness', 'inception')
   config.eval.seeds = 3  # of all draws: figures are means, with their standard deviation
   config.eval.images = 5000  # generated for Frechet distances and Inception scores

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Trains on this machine, with the settings that make it fast (docs/performance.md).
+# Trains on this machine, with the settings that make it fast (docs/explanation/performance.md).
 #
 #   launch/local.sh [--processes=N] [--devices=N] --config=mnist [main's other flags]
 #

@@ -15,6 +15,11 @@ def make(config: Mapping[str, Any]) -> Model:
   """The model of `config.model`; raises ValueError, naming the known ones, for an unknown name.
 
   Equal configurations give one and the same model, so that what is compiled of it serves again.
+
+  Examples:
+    >>> model = make({'name': 'fsvae', 'image_size': 32, 'latent_dim': 64})
+    >>> model.sample is not None and model.record is not None
+    True
   """
   fields = {name: tuple(x) if isinstance(x, list) else x for name, x in dict(config).items()}
   name = checks.one_of('model', fields.pop('name', None), MODELS)
@@ -27,6 +32,12 @@ def _made(name, **fields):
 
 
 def ann_of(config: Mapping[str, Any]) -> Model:
-  """The ANN VAE of the same sizes as `config.model`: what spikes are compared with."""
+  """The ANN VAE of the same sizes as `config.model`: what spikes are compared with.
+
+  Examples:
+    >>> sizes = {'image_size': 32, 'channels': 1, 'features': (32, 64), 'latent_dim': 64}
+    >>> ann_of(sizes).record is None  # it has no spikes
+    True
+  """
   sizes = ('image_size', 'channels', 'features', 'latent_dim')
   return make({'name': 'ann_vae', **{name: config[name] for name in sizes}})

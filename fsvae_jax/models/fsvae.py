@@ -306,7 +306,13 @@ def record(
 
 
 def make(**fields) -> Model:
-  """The model of FSVAEConfig(**fields); ValueError or TypeError names a field that is wrong."""
+  """The model of FSVAEConfig(**fields); ValueError or TypeError names a field that is wrong.
+
+  Examples:
+    >>> model = make(image_size=8, features=(4,), timesteps=2, latent_dim=4, draws=3)
+    >>> model.draw(jax.random.key(0), 5)['picks'].shape
+    (5, 2, 4)
+  """
   nets = build(FSVAEConfig(**fields))
   of = lambda function, *args: functools.partial(function, nets, *args)
   return Model(

@@ -11,14 +11,24 @@ from fsvae_jax.spiking import filters
 
 
 def mean_squared_error(reconstruction_BHWC: jax.Array, image_BHWC: jax.Array) -> jax.Array:
-  """Mean over all pixels of the squared error of images in [-1, 1]; ValueError if shapes differ."""
+  """Mean over all pixels of the squared error of images in [-1, 1]; ValueError if shapes differ.
+
+  Examples:
+    >>> mean_squared_error(jnp.zeros((1, 2, 2, 1)), jnp.ones((1, 2, 2, 1))).item()
+    1.0
+  """
   image_BHWC = checks.floats('image_BHWC', image_BHWC)
   reconstruction_BHWC = checks.floats('reconstruction_BHWC', reconstruction_BHWC, *image_BHWC.shape)
   return jnp.mean(jnp.square(reconstruction_BHWC - image_BHWC))
 
 
 def draw_rate(q_BTDK: jax.Array) -> jax.Array:
-  """mean_k q [B, T, D]: the probability that a picked spike is one."""
+  """mean_k q [B, T, D]: the probability that a picked spike is one.
+
+  Examples:
+    >>> draw_rate(jnp.array([[[[0.0, 1.0, 1.0, 1.0]]]])).tolist()
+    [[[0.75]]]
+  """
   return jnp.mean(wide(q_BTDK), -1)
 
 
@@ -31,6 +41,11 @@ def mmd(q_BTDK: jax.Array, p_BTDK: jax.Array) -> jax.Array:
 
   Raises:
     ValueError: for arrays that are not of floats, or of different shapes.
+
+  Examples:
+    >>> q_BTDK = jnp.ones((1, 2, 1, 4))
+    >>> mmd(q_BTDK, q_BTDK).item(), mmd(q_BTDK, 0 * q_BTDK).item()
+    (0.0, 0.40625)
   """
   q_BTDK, p_BTDK = _checked(q_BTDK, p_BTDK)
   return jnp.mean(jnp.square(filters.psp(draw_rate(q_BTDK) - draw_rate(p_BTDK))))
@@ -45,6 +60,11 @@ def kld(q_BTDK: jax.Array, p_BTDK: jax.Array, epsilon: float = 1e-2) -> jax.Arra
 
   Raises:
     ValueError: for arrays that are not of floats, or of different shapes.
+
+  Examples:
+    >>> q_BTDK = jnp.ones((1, 2, 1, 4))
+    >>> kld(q_BTDK, q_BTDK).item()
+    0.0
   """
   q_BTDK, p_BTDK = _checked(q_BTDK, p_BTDK)
   a, b = draw_rate(q_BTDK), draw_rate(p_BTDK)
@@ -63,6 +83,11 @@ def rbf_mmd(q_BD: jax.Array, p_BD: jax.Array) -> jax.Array:
 
   Raises:
     ValueError: for arrays that are not of floats, or of different shapes.
+
+  Examples:
+    >>> rates_BD = jnp.array([[0.1, 0.9], [0.4, 0.2]])
+    >>> rbf_mmd(rates_BD, rates_BD).item()
+    0.0
   """
   q_BD = checks.floats('q_BD', q_BD, 'B', 'D')
   p_BD = checks.floats('p_BD', p_BD, *q_BD.shape)

@@ -241,7 +241,12 @@ def _inputs(drive):
 
 
 def over_time(operation: Callable) -> Callable:
-  """`operation` on [N, ...] applied to every step of [B, T, ...], with N = B * T."""
+  """`operation` on [N, ...] applied to every step of [B, T, ...], with N = B * T.
+
+  Examples:
+    >>> over_time(jnp.dot)(jnp.ones((2, 3, 4)), jnp.ones((4, 5))).shape
+    (2, 3, 5)
+  """
 
   def apply(x_BTF, *args):
     y = operation(layout.fold_time(x_BTF), *args)

@@ -82,6 +82,11 @@ def attend(y_BTHWC: jax.Array, matrix_TS: jax.Array) -> jax.Array:
 
   Raises:
     ValueError: for arrays that are not of floats, or do not fit.
+
+  Examples:
+    >>> y_BTHWC = jnp.ones((1, 3, 2, 2, 1))
+    >>> attend(y_BTHWC, jnp.zeros((3, 3)))[0, 0, 0].tolist()  # every gate is a half
+    [1.5]
   """
   y_BTHWC = checks.floats('y_BTHWC', y_BTHWC, 'B', 'T', 'H', 'W', 'C')
   matrix_TS = checks.floats('matrix_TS', matrix_TS, *2 * y_BTHWC.shape[1:2])

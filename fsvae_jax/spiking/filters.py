@@ -20,6 +20,10 @@ def psp(x_BTD: jax.Array, time_constant: float = 2.0) -> jax.Array:
 
   Raises:
     ValueError: for an x that is not a float array of three axes, or a time constant below one step.
+
+  Examples:
+    >>> psp(jnp.array([[[1.0], [0.0], [1.0]]]))[0, :, 0].tolist()
+    [0.5, 0.25, 0.625]
   """
   x_BTD = checks.floats('x_BTD', x_BTD, 'B', 'T', 'D')
   if checks.number('time_constant', time_constant) < 1:
@@ -34,6 +38,10 @@ def readout_weights(timesteps: int, decay: float = 0.8) -> np.ndarray:
 
   Raises:
     ValueError: for a number of timesteps below one, or a decay that is no finite number.
+
+  Examples:
+    >>> readout_weights(3, decay=0.5).tolist()
+    [0.25, 0.5, 1.0]
   """
   timesteps, decay = checks.count('timesteps', timesteps, 1), checks.number('decay', decay)
   return decay ** np.arange(timesteps - 1, -1, -1, dtype=np.float32)

@@ -38,6 +38,10 @@ class LIF:
     ValueError: for a decay, threshold or width that is no finite number, a width that is not above
       zero, an unknown surrogate, another name of a constant, or a learned decay that is not between
       0 and 1.
+
+  Examples:
+    >>> LIF(tau=0.9, v_th=1.0, surrogate='arctan')
+    LIF(tau=0.9, v_th=1.0, surrogate='arctan', learned=(), width=1.0)
   """
 
   tau: float = 0.25
@@ -68,7 +72,12 @@ Constants = Mapping[str, jax.Array] | None
 
 
 def rest(x_BTF: jax.Array) -> jax.Array:
-  """Residue [B, ...] of neurons before their first step: zero."""
+  """Residue [B, ...] of neurons before their first step: zero.
+
+  Examples:
+    >>> rest(jnp.ones((2, 16, 3))).shape
+    (2, 3)
+  """
   return jnp.zeros_like(wide(_over_time(x_BTF)[:, 0]))
 
 
@@ -101,6 +110,12 @@ def lif(
 
   Raises:
     ValueError: for arrays that are not of floats, or whose shapes do not fit; names them.
+
+  Examples:
+    >>> x_BTC = jnp.full((1, 5, 1), 0.6)
+    >>> spikes, residue = lif(LIF(0.5, 1.0), x_BTC, jnp.ones(1), jnp.zeros(1), rest(x_BTC))
+    >>> spikes[0, :, 0].tolist()
+    [0.0, 0.0, 1.0, 0.0, 0.0]
   """
   x_BTF, shared = _checked(neuron, x_BTF, gain_C, offset_C, constants)
   residue_BF = checks.floats('residue_BF', residue_BF, x_BTF.shape[0], *x_BTF.shape[2:])
@@ -133,6 +148,11 @@ def lif_readout(
 
   Raises:
     ValueError: as `lif` does.
+
+  Examples:
+    >>> x_BTC = jnp.full((1, 5, 1), 0.6)
+    >>> lif_readout(LIF(0.5, 1.0), x_BTC, jnp.ones(1), jnp.zeros(1), jnp.arange(5.0)).tolist()
+    [[2.0]]
   """
   x_BTF, shared = _checked(neuron, x_BTF, gain_C, offset_C, constants)
   weight_T = checks.floats('weight_T', weight_T, x_BTF.shape[1])

@@ -23,6 +23,11 @@ def batch_statistics(x: jax.Array, channels: int) -> tuple[jax.Array, jax.Array]
 
   Raises:
     ValueError: for an x that has no floats, or whose last axis is no multiple of `channels`.
+
+  Examples:
+    >>> mean_C, var_C = batch_statistics(jnp.array([[0.0, 5.0], [2.0, 5.0]]), channels=2)
+    >>> mean_C.tolist(), var_C.tolist()
+    ([1.0, 5.0], [1.0, 0.0])
   """
   x, channels = checks.floats('x', x, ..., 'C'), checks.count('channels', channels, 1)
   if x.shape[-1] % channels or not x.size:
@@ -69,6 +74,12 @@ def gain_offset(
 
   Raises:
     ValueError: for arrays that are not [C] floats, or an amplitude that is no finite number.
+
+  Examples:
+    >>> one, zero = jnp.ones(1), jnp.zeros(1)
+    >>> gain_C, offset_C = gain_offset(2 * one, 4 * one, one, zero, amplitude=2.0)
+    >>> print(gain_C.round(3), offset_C.round(3))
+    [1.] [-2.]
   """
   mean_C, amplitude = checks.floats('mean_C', mean_C, 'C'), checks.number('amplitude', amplitude)
   others = {'var_C': var_C, 'scale_C': scale_C, 'bias_C': bias_C}
@@ -78,13 +89,23 @@ def gain_offset(
 
 
 def move(running_C: jax.Array, batch_C: jax.Array) -> jax.Array:
-  """The running statistic [C] after one step towards the batch's, by momentum 0.1."""
+  """The running statistic [C] after one step towards the batch's, by momentum 0.1.
+
+  Examples:
+    >>> print(move(jnp.zeros(2), jnp.ones(2)))
+    [0.1 0.1]
+  """
   running_C = checks.floats('running_C', running_C, 'C')
   batch_C = checks.floats('batch_C', batch_C, *running_C.shape)
   return (1 - MOMENTUM) * running_C + MOMENTUM * batch_C
 
 
 def unbiased(var_C: jax.Array, count: int) -> jax.Array:
-  """Unbiased variance [C] from the biased one of `count` values; it moves the running one."""
+  """Unbiased variance [C] from the biased one of `count` values; it moves the running one.
+
+  Examples:
+    >>> unbiased(jnp.ones(1), count=5).tolist()
+    [1.25]
+  """
   var_C, count = checks.floats('var_C', var_C, 'C'), checks.count('count', count, 1)
   return var_C * (count / max(count - 1, 1))

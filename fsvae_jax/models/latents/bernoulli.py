@@ -123,6 +123,10 @@ def draw_picks(
 
   Raises:
     ValueError: for sizes that are no whole numbers, a batch below zero or others below one.
+
+  Examples:
+    >>> draw_picks(jax.random.key(0), batch=2, timesteps=16, latent_dim=8, draws=20).shape
+    (2, 16, 8)
   """
   batch, draws = checks.count('batch', batch), checks.count('draws', draws, 1)
   sizes = {'timesteps': timesteps, 'latent_dim': latent_dim}
@@ -135,6 +139,10 @@ def take(spikes_DK: jax.Array, picks_D: jax.Array) -> jax.Array:
 
   Raises:
     ValueError: for spikes that are not of floats, picks that are no integers, or do not fit them.
+
+  Examples:
+    >>> take(jnp.array([[0.0, 1.0], [0.0, 1.0]]), jnp.array([0, 1])).tolist()
+    [0.0, 1.0]
   """
   spikes_DK = checks.floats('spikes_DK', spikes_DK, ..., 'K')
   picks_D = checks.integers('picks_D', picks_D, *spikes_DK.shape[:-1])
@@ -146,7 +154,13 @@ def take(spikes_DK: jax.Array, picks_D: jax.Array) -> jax.Array:
 
 def take_for_mean(spikes_DK: jax.Array, picks_D: jax.Array) -> jax.Array:
   """`take`, with the gradient of mean_k: of the probability of which the pick is a draw
-  (straight-through, arXiv 1308.3432)."""
+  (straight-through, arXiv 1308.3432).
+
+  Examples:
+    >>> spikes_DK, picks_D = jnp.array([[0.0, 1.0]]), jnp.array([0])
+    >>> jax.grad(lambda s_DK: take_for_mean(s_DK, picks_D).sum())(spikes_DK).tolist()
+    [[0.5, 0.5]]
+  """
   mean_D = jnp.mean(wide(spikes_DK), -1)
   picked_D = take(jax.lax.stop_gradient(spikes_DK), picks_D)
   return picked_D + (mean_D - jax.lax.stop_gradient(mean_D))
@@ -157,7 +171,12 @@ PICK_GRADIENTS = {'picked': take, 'mean': take_for_mean}
 
 
 def shift(z_BTD: jax.Array) -> jax.Array:
-  """z[t-1] at t, zero at t = 0: the history that the networks are given."""
+  """z[t-1] at t, zero at t = 0: the history that the networks are given.
+
+  Examples:
+    >>> shift(jnp.array([[[1.0], [0.0], [1.0]]]))[0, :, 0].tolist()
+    [0.0, 1.0, 0.0]
+  """
   z_BTD = checks.floats('z_BTD', z_BTD, 'B', 'T', 'D')
   return jnp.pad(z_BTD, ((0, 0), (1, 0), (0, 0)))[:, :-1]
 

@@ -75,7 +75,12 @@ def draw(config: Any, key: jax.Array, count: int, train: bool = False) -> dict[s
 
 @jax.custom_jvp
 def spikes(rate_BD: jax.Array, uniform_BTD: jax.Array) -> jax.Array:
-  """[B, T, D] 1 where rate > noise; dz/drate is 1 where they differ by less than a half."""
+  """[B, T, D] 1 where rate > noise; dz/drate is 1 where they differ by less than a half.
+
+  Examples:
+    >>> spikes(jnp.array([[0.5]]), jnp.array([[[0.2], [0.7]]]))[0, :, 0].tolist()
+    [1.0, 0.0]
+  """
   return (rate_BD[:, None] > uniform_BTD).astype(rate_BD.dtype)
 
 

@@ -1,0 +1,96 @@
+# ---
+# jupyter: {kernelspec: {name: python3, display_name: Python 3, language: python}}
+# ---
+
+# %% [markdown]
+# # Energy: where the joules go
+#
+# Spikes promise cheap hardware: a spike costs an *addition* for each neuron that it reaches, and no
+# spike costs nothing, where an ordinary network multiplies everywhere. Whether that pays is a
+# matter of counting. The model is that of [the first tutorial](train.md).
+
+# %%
+import matplotlib.pyplot as plt
+import numpy as np
+
+from fsvae_jax import configuration, data, inference, train
+from fsvae_jax.metrics import operations, spikes
+
+config = configuration.load('digits')
+config.model.update(features=(16, 32, 64), timesteps=8, latent_dim=64, draws=10)
+config.train.update(steps=500, learning_rate=4e-3, log_every=25, test_every=0)
+train.train_and_evaluate(config, 'runs/train')
+trained = inference.restore(config, 'runs/train')
+config.eval.update(seeds=1, probe=100)
+
+# %% [markdown]
+# ## Every layer counts itself
+#
+# The metric runs test images and samples through the model, records how often every neuron fired,
+# and multiplies by how many targets it has. An accumulate is taken to cost 0.9 pJ, a
+# multiply-accumulate 4.6 pJ (`eval.ac_pj`, `eval.mac_pj`): figures for 32 bits in 45 nm.
+
+# %%
+result = spikes.evaluate(trained, trained.images)
+rows, total = (result.details[part]['reconstruct'] for part in ('layers', 'totals'))
+print('layer                rate   spikes, uJ   ANN, uJ')
+for row in [*rows, {'layer': 'all', **total}]:
+  rate, energies = row.get('firing_rate', 0), (row['energy_uj'], row['ann_energy_uj'])
+  print('{:18} {:6.2f}   {:10.3f}   {:7.3f}'.format(row['layer'], rate, *energies))
+
+# %%
+names, y = [row['layer'] for row in rows], np.arange(len(rows))
+plt.figure(figsize=(6, 3.6))
+plt.barh(y - 0.2, [row['energy_uj'] for row in rows], 0.4, label='spikes')
+plt.barh(y + 0.2, [row['ann_energy_uj'] for row in rows], 0.4, label='ANN of the same shape')
+plt.yticks(y, names)
+plt.gca().invert_yaxis()
+plt.xlabel('uJ an image')
+plt.legend(frameon=False)
+plt.show()
+
+# %% [markdown]
+# Look at the posterior: an ANN has no such network, so its sampling is pure cost. The last hidden
+# layers of the decoder, many neurons with many targets, are where spikes win or lose.
+#
+# ## Break-even
+#
+# If every neuron fired at every step, spikes would cost T times the ANN's additions. The *SOP rate*
+# is the share of those that happen, and break-even is the rate at which both cost the same. It does
+# not depend on the training; the rate does.
+
+# %%
+pj = config.eval.ac_pj, config.eval.mac_pj
+print(f'SOP rate {total["sop_rate"]:.3f}, break-even {operations.break_even(total, pj):.3f}')
+
+# %% [markdown]
+# On images this small the answer may be no: posterior and prior are a large share, and do not
+# shrink with the image. At 32x32 pixels it is yes ([figures](../explanation/evaluation.md)).
+#
+# ## Fewer steps
+#
+# What can be done? Spikes can be made rarer, or steps fewer. Decoding fewer steps than were trained
+# costs quality at once, and the decoder's energy falls with the steps:
+
+# %%
+images = np.asarray(trained.images('test')[:100])
+z_NTD, pixels = trained.encode(images), data.normalize(images)
+steps = np.arange(1, config.model.timesteps + 1)
+errors, energies = [], []
+for t in steps:
+  errors.append(np.mean((trained.decode(z_NTD[:, :t]) - pixels) ** 2))
+  layers = trained.model.operations(trained.variables, z_NTD[:, :t])
+  decoder = [operations.count(own) for name, own in layers.items() if name.startswith('decoder')]
+  energies.append(operations.energy_uj(sum(own['accumulates'] for own in decoder), 0, pj))
+plt.figure(figsize=(5, 2.8))
+plt.plot(energies, errors, 'o-')
+for t, x, e in zip(steps, energies, errors, strict=True):
+  plt.annotate(f'T={t}', (x, e), xytext=(3, 4), textcoords='offset points', fontsize=8)
+plt.xlabel('uJ, decoder')
+plt.ylabel('squared error')
+plt.show()
+
+# %% [markdown]
+# A model *trained* with fewer steps does better than one that is stopped early, since its read-out
+# expects them: `--config.model.timesteps=4`. What the figures leave out is said in
+# [limits](../explanation/limits.md): memory traffic above all, and neurons' own updates.
