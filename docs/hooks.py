@@ -9,6 +9,7 @@ import sys
 import latex2mathml.converter
 import nbconvert
 from mkdocs.structure.files import File
+from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 
 ROOT = pathlib.Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
@@ -34,7 +35,7 @@ def tutorial(notebook):
     if not os.environ.get('WITHOUT_TUTORIALS'):
       raise FileNotFoundError(f'{notebook} is not there: `make docs` executes the tutorials')
     return {f'tutorials/{notebook.stem}.md': f'# {notebook.stem}\n\nNot executed.\n'}
-  exporter = nbconvert.MarkdownExporter()
+  exporter = nbconvert.MarkdownExporter(preprocessors=[CoalesceStreamsPreprocessor])
   resources = {'unique_key': notebook.stem, 'output_files_dir': notebook.stem}
   text, resources = exporter.from_filename(str(notebook), resources)
   link = f'[This page as a notebook]({notebook.name}){{ download }}, as it was executed.\n'

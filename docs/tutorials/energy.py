@@ -10,6 +10,8 @@
 # matter of counting. The model is that of [the first tutorial](train.md).
 
 # %%
+import jax
+import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -55,8 +57,8 @@ plt.show()
 #
 # ## Break-even
 #
-# If every neuron fired at every step, spikes would cost T times the ANN's additions. The *SOP rate*
-# is the share of those that happen, and break-even is the rate at which both cost the same. It does
+# If every neuron fired at every step, there would be an addition for each synapse at each of T
+# steps. The *SOP rate* is the share of those that happen, and break-even is the rate at which both cost the same. It does
 # not depend on the training; the rate does.
 
 # %%
@@ -75,17 +77,26 @@ print(f'SOP rate {total["sop_rate"]:.3f}, break-even {operations.break_even(tota
 # %%
 images = np.asarray(trained.images('test')[:100])
 z_NTD, pixels = trained.encode(images), data.normalize(images)
-steps = np.arange(1, config.model.timesteps + 1)
-errors, energies = [], []
-for t in steps:
-  errors.append(np.mean((trained.decode(z_NTD[:, :t]) - pixels) ** 2))
-  layers = trained.model.operations(trained.variables, z_NTD[:, :t])
-  decoder = [operations.count(own) for name, own in layers.items() if name.startswith('decoder')]
-  energies.append(operations.energy_uj(sum(own['accumulates'] for own in decoder), 0, pj))
+
+
+def of_decoding(model, variables, key, z_BTD):
+  """What `Trained.means` runs over all latents, compiled: each layer's operations."""
+  return jax.tree.map(jnp.asarray, model.operations(variables, z_BTD))
+
+
+def decoder_uj(z_NTD):
+  layers = trained.means(of_decoding, z_NTD)
+  counts = [operations.count(layers[name]) for name in layers if name.startswith('decoder')]
+  return operations.energy_uj(sum(own['accumulates'] for own in counts), 0, pj)
+
+
+steps = (2, 3, 4, 6, 8)
+errors = [np.mean((trained.decode(z_NTD[:, :t]) - pixels) ** 2) for t in steps]
+energies = [decoder_uj(z_NTD[:, :t]) for t in steps]
 plt.figure(figsize=(5, 2.8))
 plt.plot(energies, errors, 'o-')
-for t, x, e in zip(steps, energies, errors, strict=True):
-  plt.annotate(f'T={t}', (x, e), xytext=(3, 4), textcoords='offset points', fontsize=8)
+for t, x, y in zip(steps, energies, errors, strict=True):
+  plt.annotate(f'T={t}', (x, y), xytext=(3, 4), textcoords='offset points', fontsize=8)
 plt.xlabel('uJ, decoder')
 plt.ylabel('squared error')
 plt.show()

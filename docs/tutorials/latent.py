@@ -45,8 +45,8 @@ def error(z_NTD):
 # ## One latent
 #
 # Left, z of one image: steps to the right, channels down, ordered by their rate. Right, the rates
-# of this image against those of another. Some channels never fire, some always; those between carry
-# the image.
+# of this image against those of another. With 8 steps there are 9 possible rates. Which channels
+# fire more differs from image to image; when they fire looks random.
 
 # %%
 order = np.argsort(z_NTD.mean((0, 1)))
@@ -55,8 +55,8 @@ axes[0].imshow(z_NTD[0][:, order].T, cmap='Greys', aspect='auto', interpolation=
 axes[0].set(xlabel='step', ylabel='channel', title='z of the first image')
 for i in (0, 1):
   axes[1].plot(z_NTD[i].mean(0)[order], '.', label=f'image {i}')
-axes[1].set(xlabel='channel', ylabel='spikes a step')
-axes[1].legend(frameon=False)
+axes[1].set(xlabel='channel', ylabel='spikes a step', ylim=(-0.05, 1.15))
+axes[1].legend(frameon=False, ncols=2, loc='upper left')
 plt.show()
 
 # %% [markdown]

@@ -104,7 +104,8 @@ for name in ('triangle', 'fast_sigmoid'):
   plt.plot(d_x[0, :, 0], '.-', label=name)
 plt.xlabel('step of the input')
 plt.ylabel('d spikes / d x[t]')
-plt.legend(frameon=False)
+plt.ylim(-0.4, 1.9)
+plt.legend(frameon=False, ncols=2, loc='upper left')
 plt.show()
 
 # %% [markdown]

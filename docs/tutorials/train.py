@@ -19,14 +19,18 @@ from fsvae_jax.run import pictures, writer
 # ## A configuration
 #
 # `--config=digits` on the command line is `configuration.load('digits')` here. It is a dictionary
-# with dots, locked: a misspelt field is an error, not a new field. The model is made smaller than
-# `make train`'s, so that this page is quick: 8 timesteps, 64 latent channels, 10 draws.
+# with dots, of which [every field](../reference/configuration.md) is in the reference. The model is
+# made smaller than `make train`'s, so that this page is quick: 8 timesteps, 64 latent channels, 10
+# draws. A misspelt field is an error, not a new field:
 
 # %%
 config = configuration.load('digits')
 config.model.update(features=(16, 32, 64), timesteps=8, latent_dim=64, draws=10)
 config.train.update(steps=500, learning_rate=4e-3, log_every=25, test_every=0)
-print(config.model)
+try:
+  config.train.learnin_rate = 1e-3
+except AttributeError as error:
+  print(error)
 
 # %% [markdown]
 # ## Training
@@ -36,7 +40,7 @@ print(config.model)
 # is no `model.train()`, no `optimizer.zero_grad()`, no `.to(device)`: a step is a function from
 # (parameters, batch, key) to new parameters.
 #
-# The table that is printed first has every parameter. The folder holds checkpoints, `metrics.jsonl`
+# A table of the parameters is printed first. The folder holds checkpoints, `metrics.jsonl`
 # and pictures; the same call again would find all steps done and return at once.
 
 # %%
@@ -63,8 +67,9 @@ rows = writer.read_metrics(trained.workdir)
 steps = [row['step'] for row in rows]
 plt.figure(figsize=(5, 2.6))
 plt.plot(steps, [row['train/reconstruction'] for row in rows], label='reconstruction')
-plt.plot(steps, [row['train/distance'] for row in rows], label='distance of the priors')
+plt.plot(steps, [row['train/distance'] for row in rows], label='distance of prior and posterior')
 plt.yscale('log')
+plt.minorticks_off()
 plt.xlabel('step')
 plt.legend(frameon=False)
 plt.show()
