@@ -24,7 +24,7 @@ test: $(VENV)/installed-dev
 
 # The site, in build/site. A tutorial is executed anew if it or the package has changed.
 docs: $(VENV)/installed-docs $(patsubst docs/%.py,build/%.ipynb,$(wildcard docs/tutorials/*.py))
-	$(VENV)/bin/mkdocs build --quiet
+	$(VENV)/bin/mkdocs build
 
 build/tutorials/%.ipynb: docs/tutorials/%.py $(shell find fsvae_jax configs -name '*.py') | $(VENV)/installed-docs
 	@mkdir -p build/tutorials && rm -rf build/tutorials/runs/$*

@@ -58,8 +58,8 @@ plt.show()
 # ## Break-even
 #
 # If every neuron fired at every step, there would be an addition for each synapse at each of T
-# steps. The *SOP rate* is the share of those that happen, and break-even is the rate at which both cost the same. It does
-# not depend on the training; the rate does.
+# steps. The *SOP rate* is the share of those that happen, and break-even is the rate at which both
+# cost the same. It does not depend on the training; the rate does.
 
 # %%
 pj = config.eval.ac_pj, config.eval.mac_pj
