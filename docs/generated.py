@@ -49,13 +49,13 @@ def configuration() -> str:
     for name, field in fields.FIELDS.items():
       if name.rpartition('.')[0] == section:
         value = f'`{values[name]!r}`' if name in values else "the model's own"
-        cells = f'`{name}`', value, field.range, words.get(name, ''), 'yes' * field.may_change
+        cells = f'`{name}`', value, words.get(name, ''), field.range, 'yes' * field.may_change
         lines.append(f'| {" | ".join(cell.replace("|", "&#124;") for cell in cells)} |')
     lines.append('')
   return '\n'.join(lines)
 
 
-HEAD = ['| field | default | it must be | | may change |', '|---|---|---|---|---|']
+HEAD = ['| field | default | meaning | it must be | may change |', '|---|---|---|---|---|']
 INTRODUCTION = """\
 Every field can be set on the command line, `--config.train.steps=1000`; a value that is not allowed
 is refused at the start, by name. Defaults are the recipe of the published numbers; the files of

@@ -79,4 +79,5 @@ def test_every_field_stands_in_the_configurations_page_with_its_default_and_mean
   page, words = generated.configuration(), generated.comments()
   for name, value in fields.flatten(configuration.defaults().to_dict()).items():
     assert words.get(name), f'{name} has no comment in configs/default.py'
-    assert f'| `{name}` | `{value!r}` | {fields.FIELDS[name].range} |' in page
+    row = f'| `{name}` | `{value!r}` | {words[name]} | {fields.FIELDS[name].range} |'
+    assert row in page

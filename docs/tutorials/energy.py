@@ -52,8 +52,9 @@ plt.legend(frameon=False)
 plt.show()
 
 # %% [markdown]
-# Look at the posterior: an ANN has no such network, so its sampling is pure cost. The last hidden
-# layers of the decoder, many neurons with many targets, are where spikes win or lose.
+# Look at the posterior: an ANN has no such network, so its sampling is pure cost, and its last layer,
+# K neurons for each latent channel, is the largest of all. Spikes win most in the decoder's last
+# layers, where many neurons are mostly silent. (`decoder/pixels` has no neurons of its own.)
 #
 # ## Break-even
 #
@@ -66,8 +67,10 @@ pj = config.eval.ac_pj, config.eval.mac_pj
 print(f'SOP rate {total["sop_rate"]:.3f}, break-even {operations.break_even(total, pj):.3f}')
 
 # %% [markdown]
-# On images this small the answer may be no: posterior and prior are a large share, and do not
-# shrink with the image. At 32x32 pixels it is yes ([figures](../explanation/evaluation.md)).
+# This model is below it: spikes pay. The model of `make train` is not, on the same images: it has
+# twice the steps and twice the draws, for each of which the posterior pays and the ANN does not. At
+# 32x32 pixels, where convolutions weigh more, that model is below it again
+# ([figures](../explanation/evaluation.md#results-so-far)).
 #
 # ## Fewer steps
 #
