@@ -1,7 +1,6 @@
 """What MkDocs calls while it builds: pages that no file holds, and equations as MathML."""
 
 import html
-import os
 import pathlib
 import re
 import sys
@@ -32,9 +31,7 @@ def on_files(files, config):
 def tutorial(notebook):
   """{file: content} of an executed notebook: a page, its pictures, and the notebook itself."""
   if not notebook.exists():
-    if not os.environ.get('WITHOUT_TUTORIALS'):
-      raise FileNotFoundError(f'{notebook} is not there: `make docs` executes the tutorials')
-    return {f'tutorials/{notebook.stem}.md': f'# {notebook.stem}\n\nNot executed.\n'}
+    raise FileNotFoundError(f'{notebook} is not there: `make docs` executes the tutorials')
   exporter = nbconvert.MarkdownExporter(preprocessors=[CoalesceStreamsPreprocessor])
   resources = {'unique_key': notebook.stem, 'output_files_dir': notebook.stem}
   text, resources = exporter.from_filename(str(notebook), resources)

@@ -128,6 +128,7 @@ plt.show()
 # training seeds, and the metrics of [evaluation](../explanation/evaluation.md).
 #
 # To use an own part from the command line, put the function and its row into a file of your own
-# configuration: `--config=my.py` runs that file, and its `get_config()` names the part.
+# configuration: `--config=my.py` runs that file, and its `get_config()` names the part. Give it to
+# `--mode=eval` and the others too, since a run's folder knows the name of the part alone.
 #
 # What else can be added, and where: [architecture](../explanation/architecture.md#to-add).
