@@ -147,3 +147,14 @@ def test_a_command_that_would_stop_is_seen(tmp_path):
   assert where(words) == (9, 3)
   with pytest.raises(ValueError, match='is 250, which 9 devices of 3 .* choose 243 or 252'):
     sharding.sharing(configured(words).train.batch_size, 1, *where(words))
+
+
+@pytest.mark.parametrize('name', ['README.md', 'CONTRIBUTING.md'])
+def test_links_outside_the_site_lead_somewhere(name):
+  """Those inside are held by `make docs`."""
+  targets = re.findall(r'\]\((?!http)([^)#]+)(?:#([^)]+))?\)', (ROOT / name).read_text())
+  for target, anchor in targets:
+    assert (ROOT / target).exists(), target
+    if anchor:
+      headings = re.findall('^#+ (.*)$', (ROOT / target).read_text(), re.M)
+      assert anchor in [re.sub(r'[^\w]+', '-', heading.lower()) for heading in headings], anchor
