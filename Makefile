@@ -28,7 +28,7 @@ docs: $(VENV)/installed-docs $(patsubst docs/%.py,build/%.ipynb,$(wildcard docs/
 
 build/tutorials/%.ipynb: docs/tutorials/%.py $(shell find fsvae_jax configs -name '*.py') | $(VENV)/installed-docs
 	@mkdir -p build/tutorials && rm -rf build/tutorials/runs/$*
-	$(VENV)/bin/jupytext --quiet --to ipynb --execute --run-path build/tutorials --output $@ $<
+	$(VENV)/bin/jupytext --quiet --to ipynb --set-kernel python3 --execute --run-path build/tutorials --output $@ $<
 
 build/tutorials/latent.ipynb build/tutorials/energy.ipynb: build/tutorials/train.ipynb  # its model
 

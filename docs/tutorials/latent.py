@@ -1,7 +1,3 @@
-# ---
-# jupyter: {kernelspec: {name: python3, display_name: Python 3, language: python}}
-# ---
-
 # %% [markdown]
 # # The latent: what T and K do, and where the information is
 #

@@ -1,7 +1,3 @@
-# ---
-# jupyter: {kernelspec: {name: python3, display_name: Python 3, language: python}}
-# ---
-
 # %% [markdown]
 # # Write your own
 #
@@ -122,10 +118,11 @@ for axis, (name, (model, _)) in zip(axes, models.items(), strict=True):
 plt.show()
 
 # %% [markdown]
-# `coins` reconstructs, but its samples are mixtures: independent channels cannot say that *this*
-# stroke goes with *that* one. What the autoregressive prior buys is seen in the right picture's
-# difference from the left. A comparison worth reporting has the same number of steps, several
-# training seeds, and the metrics of [evaluation](../explanation/evaluation.md).
+# After so short a training `coins` reconstructs best, since it has least to learn. But its samples
+# are mixtures of digits: channels that are independent cannot say that *this* stroke goes with
+# *that* one. What the autoregressive prior buys is seen when the pictures are compared. A comparison
+# worth reporting has longer trainings, several seeds, and the metrics of
+# [evaluation](../explanation/evaluation.md).
 #
 # To use an own part from the command line, put the function and its row into a file of your own
 # configuration: `--config=my.py` runs that file, and its `get_config()` names the part. Give it to
