@@ -120,8 +120,8 @@ plt.show()
 # %% [markdown]
 # After so short a training `coins` reconstructs best, since it has least to learn. But its samples
 # are mixtures of digits: channels that are independent cannot say that *this* stroke goes with
-# *that* one. What the autoregressive prior buys is seen when the pictures are compared. A comparison
-# worth reporting has longer trainings, several seeds, and the metrics of
+# *that* one. What the autoregressive prior buys is seen when the pictures are compared. Comparisons
+# worth reporting have longer trainings, several seeds, and the metrics of
 # [evaluation](../explanation/evaluation.md).
 #
 # To use an own part from the command line, put the function and its row into a file of your own
