@@ -3,8 +3,8 @@
     python benchmarks/simulators.py --folder FOLDER_WITH_NIR_FILES [--simulators norse,snntorch]
 
 It needs nir and the simulators alone, not this package, so that each can have an environment of its
-own (docs/export.md). The share of a layer is of its neurons and steps; an error of one layer goes
-on in the next.
+own (docs/how-to/nir.md). The share of a layer is of its neurons and steps; an error of one layer
+goes on in the next.
 """
 
 import argparse

@@ -23,8 +23,8 @@ What to do with a run
   --count=N               how many images to generate or reconstruct; default 64
   --seed=N                of their draws; default 0
   --label=N               class of the generated images, of a model with classes
-  --format=NAME           what to export: safetensors, safetensors16, stablehlo, pytorch, nir; of
-                          nir also --discretisation=, --readout=, --upsampling= (docs/nir.md)
+  --format=NAME           what to export: safetensors, safetensors16, stablehlo, pytorch, nir
+  --discretisation= --readout= --upsampling=    of NIR files: docs/how-to/nir.md
 
 On several machines
   --coordinator=HOST:PORT --processes=N --process=I      or launch/

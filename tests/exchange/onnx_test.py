@@ -1,4 +1,4 @@
-"""The recipe of docs/export.md for ONNX, where jax2onnx is installed: an environment of its own."""
+"""The recipe of docs/how-to/export.md for ONNX, where jax2onnx is: an environment of its own."""
 
 import jax
 import numpy as np
