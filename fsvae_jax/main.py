@@ -105,7 +105,7 @@ def run() -> bool:
       return False
     evaluate.evaluate(config, folder)
   elif args.mode == 'export':
-    options = {name: args[name].value for name in export.NIR_OPTIONS if args[name].present}
+    options: dict = {name: args[name].value for name in export.NIR_OPTIONS if args[name].present}
     export.write(config, folder, args.format, step, **options)
   else:
     samples.write(config, folder, args.mode, args.count, step, args.seed, args.label)
