@@ -61,10 +61,10 @@ def get_config():
   config.train.ema_decay = (
     0.0  # moving average of parameters and statistics, used in tests; 0 is none
   )
-  # The loss grows by `energy_weight` for each uJ that an image's reconstruction takes beyond
+  # The loss grows by so much for each uJ that an image's reconstruction takes beyond
   # `energy_target`, counted as in `eval`; 0 counts nothing.
   config.train.energy_weight = 0.0
-  config.train.energy_target = 0.0
+  config.train.energy_target = 0.0  # uJ a reconstruction
   config.train.log_every = 50  # steps
   config.train.test_every = 1000  # steps between tests; 0 tests only at the end
   config.train.checkpoint_every = 1000  # steps

@@ -14,8 +14,8 @@ from fsvae_jax.metrics import robustness
 from fsvae_jax.run import pictures
 
 config = configuration.load('digits')
-config.model.update(features=(16, 32, 64), timesteps=8, latent_dim=64, draws=10)
-config.train.update(steps=500, learning_rate=4e-3, log_every=25, test_every=0)
+config.model.update(features=(16, 32, 64), latent_dim=64)
+config.train.update(steps=500, log_every=25, test_every=0)
 train.train_and_evaluate(config, 'runs/train')
 trained = inference.restore(config, 'runs/train')
 images = np.asarray(trained.images('test')[:180])
@@ -60,7 +60,7 @@ plt.show()
 #
 # The posterior network fires K spikes for each channel and step, and *one of them is picked* at
 # random. So z[t, d] is one with probability (spikes fired)/K: with K = 1 the latent would be
-# deterministic, with K = 10 probabilities are tenths. The pick is the only randomness in the model,
+# deterministic, with K = 5 probabilities are fifths. The pick is the only randomness in the model,
 # and the same for every network: it is drawn before anything is computed.
 #
 # Encoding the same images with four seeds shows how much it matters: how often two samples of one

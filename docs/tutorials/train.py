@@ -16,13 +16,13 @@ from fsvae_jax.run import pictures, writer
 #
 # `--config=digits` on the command line is `configuration.load('digits')` here. It is a dictionary
 # with dots, of which [every field](../reference/configuration.md) is in the reference. The model is
-# made smaller than `make train`'s, so that this page is quick: 8 timesteps, 64 latent channels, 10
-# draws. A misspelt field is an error, not a new field:
+# made smaller than `make train`'s, so that this page is quick: half as many channels everywhere. A
+# misspelt field is an error, not a new field:
 
 # %%
 config = configuration.load('digits')
-config.model.update(features=(16, 32, 64), timesteps=8, latent_dim=64, draws=10)
-config.train.update(steps=500, learning_rate=4e-3, log_every=25, test_every=0)
+config.model.update(features=(16, 32, 64), latent_dim=64)
+config.train.update(steps=500, log_every=25, test_every=0)
 try:
   config.train.learnin_rate = 1e-3
 except AttributeError as error:
@@ -36,7 +36,7 @@ except AttributeError as error:
 # is no `model.train()`, no `optimizer.zero_grad()`, no `.to(device)`: a step is a function from
 # (parameters, batch, key) to new parameters.
 #
-# A table of the parameters is printed first. The folder holds checkpoints, `metrics.jsonl`
+# The networks' sizes are printed first. The folder holds checkpoints, `metrics.jsonl`
 # and pictures; the same call again would find all steps done and return at once.
 
 # %%
@@ -111,8 +111,8 @@ assert np.array_equal(generated, trained.generate(48, seed=0))
 
 # %% [markdown]
 # Many are digits, some are between digits: the training was short. `make train` trains a model that
-# is twice as wide, with 16 timesteps, evaluates it, and writes a report. From the command line,
-# more of this run's samples are
+# is twice as wide for three times as long, evaluates it, and writes a report. From the command
+# line, more of this run's samples are
 #
 #     python -m fsvae_jax.main --mode=generate --workdir=runs/train --count=48
 #

@@ -60,6 +60,11 @@ def graphs(
   """
   if config.name != 'fsvae':
     raise ValueError(f'model.name is {config.name}, a model without spikes; NIR is of spikes')
+  if config.get('classes'):
+    raise ValueError(
+      f'model.classes is {config.classes}: labels have no place in the NIR files yet; export a model '
+      'without classes, or this one with --format=stablehlo'
+    )
   nets = _networks(config)
   layers = nir_layers.layers_of(nets, variables)
   about = {

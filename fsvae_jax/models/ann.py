@@ -181,6 +181,7 @@ def make_vae(**fields) -> Model:
     return reparameterize(nets.encoded(variables, image_BHWC), draws)
 
   def encode(variables, image_BHWC, key):
+    image_BHWC = inputs.images(config, variables, image_BHWC)
     return posterior(variables, image_BHWC, draw(key, len(image_BHWC)))
 
   def loss(variables, batch, draws, schedule=0.0, train=True):

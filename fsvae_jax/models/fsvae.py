@@ -113,11 +113,11 @@ def shapes(nets: Networks) -> dict[str, tuple[int, ...]]:
   }
 
 
-def draw(nets: Networks, key: jax.Array, count: int) -> Any:
-  """The latent's draws; of a model with classes {'latent': these, 'told': [count] truth values}:
-  whether an image's label is given."""
-  if not nets.config.classes:
-    return nets.latent.draw(key, count, train=True)
+def draw(nets: Networks, key: jax.Array, count: int, train: bool = True) -> Any:
+  """The latent's draws; for training a model with classes {'latent': these, 'told': [count] truth
+  values}: whether an image's label is given."""
+  if not (train and nets.config.classes):
+    return nets.latent.draw(key, count, train=train)
   latent_key, told_key = jax.random.split(key)
   latent, split = nets.latent.draw(latent_key, count, train=True), layout.batch_split(count)
   uniform_B = jax.random.uniform(told_key, (count,), jnp.float32, out_sharding=split)

@@ -125,6 +125,7 @@ def test_an_export_has_graphs_spikes_and_the_size_of_every_layer(case, tmp_path)
     ({'readout': 'attention'}, {}, 'decoder/attention has no node in NIR.*stablehlo'),
     ({'readout': 'learned'}, {'readout': 'li'}, 'decoder/readout is learned.*--readout=host'),
     ({'tau': 1.5}, {}, 'the neurons of .* decay by 1.5'),
+    ({'classes': 3}, {}, 'model.classes is 3.*stablehlo'),
     ({}, {'upsampling': 'bilinear'}, 'bilinear'),
     ({}, {}, '--upsampling=dilated'),
   ],
