@@ -62,7 +62,7 @@ def graphs(
     raise ValueError(f'model.name is {config.name}, a model without spikes; NIR is of spikes')
   if config.get('classes'):
     raise ValueError(
-      f'model.classes is {config.classes}: labels have no place in the NIR files yet; export a model '
+      f'model.classes is {config.classes}: labels have no place in NIR files; export a model '
       'without classes, or this one with --format=stablehlo'
     )
   nets = _networks(config)
