@@ -30,7 +30,7 @@ build/tutorials/%.ipynb: docs/tutorials/%.py $(shell find fsvae_jax configs -nam
 	@mkdir -p build/tutorials && rm -rf build/tutorials/runs/$*
 	$(VENV)/bin/jupytext --quiet --to ipynb --set-kernel python3 --execute --run-path build/tutorials --output $@ $<
 
-build/tutorials/latent.ipynb build/tutorials/energy.ipynb: build/tutorials/train.ipynb  # its model
+build/tutorials/latent.ipynb build/tutorials/energy.ipynb build/tutorials/export.ipynb: build/tutorials/train.ipynb  # its model
 
 format: $(VENV)/installed-dev
 	$(VENV)/bin/ruff check --fix .

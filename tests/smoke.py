@@ -30,7 +30,13 @@ def config(cache, **fields):
   c.data.cache_dir = str(cache)
   c.model.update(image_size=8, features=(6,), timesteps=3, latent_dim=6, draws=3)
   c.train.update(
-    batch_size=8, steps=6, log_every=2, test_every=3, checkpoint_every=2, ema_decay=0.9
+    batch_size=8,
+    steps=6,
+    warmup_steps=0,
+    log_every=2,
+    test_every=3,
+    checkpoint_every=2,
+    ema_decay=0.9,
   )
   c.test.update(batch_size=8, images=18, samples=4)
   c.update_from_flattened_dict(fields)
