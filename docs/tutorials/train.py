@@ -22,7 +22,7 @@ from fsvae_jax.run import pictures, writer
 # %%
 config = configuration.load('digits')
 config.model.update(features=(16, 32, 64), latent_dim=64)
-config.train.update(steps=500, log_every=25, test_every=0)
+config.train.update(steps=800, learning_rate=4e-3, log_every=50, test_every=0)
 try:
   config.train.learnin_rate = 1e-3
 except AttributeError as error:
@@ -75,7 +75,7 @@ plt.show()
 # devices.
 
 # %%
-images = np.asarray(trained.images('test')[:12])
+images = np.asarray(trained.images('test')[:16])
 
 
 def show(images, columns):
@@ -86,11 +86,11 @@ def show(images, columns):
   plt.show()
 
 
-show(samples.reconstructions(trained, images), columns=12)
+show(samples.reconstructions(trained, images), columns=8)
 
 # %% [markdown]
-# Test images above, and below what the decoder makes of 8 steps of 64 zeros and ones. That latent
-# is all that the decoder sees:
+# Test images, and below each row what the decoder makes of 8 steps of 64 zeros and ones. That
+# latent is all that the decoder sees:
 
 # %%
 z_BTD = trained.encode(images)
@@ -111,7 +111,7 @@ assert np.array_equal(generated, trained.generate(48, seed=0))
 
 # %% [markdown]
 # Many are digits, some are between digits: the training was short. `make train` trains a model that
-# is twice as wide for three times as long, evaluates it, and writes a report. From the command
+# is twice as wide for twice as long, evaluates it, and writes a report. From the command
 # line, more of this run's samples are
 #
 #     python -m fsvae_jax.main --mode=generate --workdir=runs/train --count=48
