@@ -11,6 +11,7 @@ import numpy as np
 
 from fsvae_jax import configuration, data, inference, samples, train
 from fsvae_jax.metrics import robustness
+from fsvae_jax.metrics.made import Made
 from fsvae_jax.run import pictures
 
 config = configuration.load('digits')
@@ -126,7 +127,7 @@ for name, perturb in {'lost': robustness.dropout, 'flipped': robustness.flip}.it
 # latent of zeros and ones.
 
 # %%
-show(samples.interpolations(trained, images[:8]), 8)
+show(samples.interpolations(Made(trained, images[:8], count=0, seed=0)), 8)
 
 # %% [markdown]
 # Next: [write your own latent](own.md). The paper's words for all this:
