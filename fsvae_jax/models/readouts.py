@@ -96,7 +96,9 @@ def attend(y_BTHWC: jax.Array, matrix_TS: jax.Array) -> jax.Array:
 
 
 def membrane(readout: str, parameters: Mapping, y_BTHWC: jax.Array) -> jax.Array:
-  """What a read-out has summed up after each step, sum_(s<=t) weight[t, s] y[s] [B, T, H, W, C].
+  """What a read-out has summed up after each step, of shape [B, T, H, W, C].
+
+      m[t] = sum over s <= t of weight[t, s] y[s]
 
   Args:
     readout: one of `SO_FAR`.
