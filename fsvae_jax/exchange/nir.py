@@ -21,8 +21,8 @@ except ImportError as error:
   raise ImportError("NIR files need a library: pip install 'fsvae_jax[nir]'") from error
 
 from fsvae_jax import __version__, inference
-from fsvae_jax.exchange import nir_layers, nir_record
-from fsvae_jax.exchange.nir_layers import DEFAULT, Options
+from fsvae_jax.exchange import nir_layers, nir_nodes, nir_record
+from fsvae_jax.exchange.nir_nodes import DEFAULT, Options
 from fsvae_jax.models import fsvae
 from fsvae_jax.run import files
 
@@ -71,7 +71,7 @@ def graphs(
     'format': FORMAT,
     'written_by': f'fsvae_jax {__version__}',
     'discretisation': options.discretisation,
-    'dt': nir_layers.DT,
+    'dt': nir_nodes.DT,
     'timesteps': config.timesteps,
     'draws': config.draws,
   }
@@ -82,7 +82,7 @@ def graphs(
       says['output'] = INTEGRATED
     elif network == 'decoder':
       says['readout_weights'] = nir_layers.readout_weights(nets, variables)
-    made[network] = nir_layers.NETWORKS[network](config, options, own).graph(about | says)
+    made[network] = nir_nodes.NETWORKS[network](config, options, own).graph(about | says)
   return made
 
 

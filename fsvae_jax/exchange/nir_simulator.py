@@ -8,7 +8,7 @@ from typing import Any
 import nir
 import numpy as np
 
-from fsvae_jax.exchange import nir_layers
+from fsvae_jax.exchange import nir_nodes
 
 State = dict[str, np.ndarray]
 
@@ -28,7 +28,7 @@ def run(
   """
   shape = tuple(graph.nodes['input'].output_type['output'])
   x_BTF = np.asarray(x_BTF, np.float64).reshape(*x_BTF.shape[:2], *shape)
-  decay = nir_layers.DISCRETISATIONS[graph.metadata['discretisation']].decay
+  decay = nir_nodes.DISCRETISATIONS[graph.metadata['discretisation']].decay
   outputs, state = {'input': x_BTF}, dict(state or {})
   for name in chain(graph):
     node = graph.nodes[name]

@@ -12,7 +12,7 @@ import pytest
 
 from fsvae_jax import data, models
 from fsvae_jax.exchange import nir as exchange
-from fsvae_jax.exchange import nir_layers, nir_record, nir_simulator
+from fsvae_jax.exchange import nir_nodes, nir_record, nir_simulator
 from fsvae_jax.models.latents import bernoulli
 from tests import smoke
 
@@ -51,7 +51,7 @@ def case(tmp_path_factory):
   return Case(own, variables, images, nir_record.record(own, variables, images))
 
 
-def written(case, folder, options=nir_layers.DEFAULT):
+def written(case, folder, options=nir_nodes.DEFAULT):
   """{network: graph}, written and read."""
   graphs = exchange.graphs(case.config, case.variables, options)
   for network, graph in graphs.items():
@@ -61,7 +61,7 @@ def written(case, folder, options=nir_layers.DEFAULT):
 
 @pytest.mark.parametrize(
   'options',
-  [nir_layers.DEFAULT, Options(upsampling='dilated'), Options('exponential', 'li', 'dilated')],
+  [nir_nodes.DEFAULT, Options(upsampling='dilated'), Options('exponential', 'li', 'dilated')],
   ids=str,
 )
 def test_graphs_give_the_spikes_of_the_model_and_its_images(case, tmp_path, options):
@@ -131,7 +131,7 @@ def test_an_export_has_graphs_spikes_and_the_size_of_every_layer(case, tmp_path)
   ],
 )
 def test_what_cannot_be_written_is_refused_by_name(monkeypatch, fields, options, said):
-  monkeypatch.setattr(nir_layers, 'LARGEST', 100)
+  monkeypatch.setattr(nir_nodes, 'LARGEST', 100)
   own = config(**fields)
   shapes = jax.eval_shape(models.make(own).init, jax.random.key(0))
   variables = jax.tree.map(lambda x: np.ones(x.shape, np.float32), shapes)
