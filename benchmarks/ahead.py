@@ -51,7 +51,7 @@ def compile_step(target, batch, changed):
   import jax
   import numpy as np
 
-  from fsvae_jax import models, train
+  from fsvae_jax import models, training_step
   from fsvae_jax.compute import platform
   from fsvae_jax.configs import mnist
   from fsvae_jax.run import sharding, states
@@ -68,7 +68,7 @@ def compile_step(target, batch, changed):
       (jax.eval_shape(create, key), key),
     )
     images = jax.ShapeDtypeStruct((batch, 32, 32, 1), np.uint8, sharding=sharding.split(mesh))
-    step = functools.partial(train.train_step, model, optimizer, config, 1000)
+    step = functools.partial(training_step.train_step, model, optimizer, config, 1000)
     begin = time.perf_counter()
     compiled = jax.jit(step, donate_argnums=0).lower(state, {'image': images}, key).compile()
   return compiled, time.perf_counter() - begin

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import fields
-from fsvae_jax import data, inference, models, train
+from fsvae_jax import data, inference, models, train, training_step
 from fsvae_jax.configs import mnist
 from fsvae_jax.exchange import reference, state_dicts
 from fsvae_jax.models import fsvae, passes
@@ -123,7 +123,7 @@ def run(config, images, test_images, seed, steps, every, pytorch_init, start):
     variables = jax.tree.map(jnp.asarray, variables)
   state = states.create(variables, optimizer, 0.0)
   step_fn = jax.jit(
-    functools.partial(train.train_step, model, optimizer, config, steps), donate_argnums=0
+    functools.partial(training_step.train_step, model, optimizer, config, steps), donate_argnums=0
   )
   test_images = test_images[: config.test.images]
   agree = jax.jit(functools.partial(agreement, nets))

@@ -17,7 +17,7 @@ import time
 import jax
 
 from benchmarks import fields
-from fsvae_jax import configuration, data, inference, models, train
+from fsvae_jax import configuration, data, inference, models, train, training_step
 from fsvae_jax.run import files, sharding, states
 
 ERRORS = (0.20, 0.1757, 0.12, 0.09, 0.07)
@@ -45,7 +45,7 @@ def reach(config, errors, every, most):
     lambda key: states.create(model.init(key), optimizer, config.train.ema_decay),
     out_shardings=sharding.replicated(mesh),
   )(init_key)
-  step_fn = functools.partial(train.train_step, model, optimizer, config, total)
+  step_fn = functools.partial(training_step.train_step, model, optimizer, config, total)
   begin = time.perf_counter()
   step_fn = train.compile_step(
     step_fn, state, train.batch_like(images, batch_size, mesh), train_key

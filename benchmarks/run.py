@@ -30,7 +30,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import fields, plain
-from fsvae_jax import data, models, train
+from fsvae_jax import data, models, train, training_step
 from fsvae_jax.compute import linear
 from fsvae_jax.configs import mnist
 from fsvae_jax.run import files, memory, sharding, states
@@ -71,7 +71,7 @@ def prepare(what, config, mesh, batch):
   images = sharding.spread(mesh, images)
   if what == 'train':
     optimizer = states.make_optimizer(config.train, 1000)
-    function = functools.partial(train.train_step, model, optimizer, config, 1000)
+    function = functools.partial(training_step.train_step, model, optimizer, config, 1000)
     return function, [states.create(variables, optimizer, 0.0), {'image': images}, key], (0,)
   if what == 'generate':
     return functools.partial(model.generate, count=batch), [variables, key], ()

@@ -23,7 +23,7 @@ import jax
 import numpy as np
 
 from benchmarks import fields
-from fsvae_jax import models, train
+from fsvae_jax import models, training_step
 from fsvae_jax.configs import mnist
 from fsvae_jax.run import files, sharding, states, writer
 
@@ -68,7 +68,7 @@ def compiled_step(devices, batch_size, changed):
     state = jax.eval_shape(lambda key: states.create(model.init(key), optimizer, 0.0), KEY())
     whole = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding.replicated(mesh))
     images = jax.ShapeDtypeStruct((batch_size, 32, 32, 1), np.uint8, sharding=sharding.split(mesh))
-    step = functools.partial(train.train_step, model, optimizer, config, 100)
+    step = functools.partial(training_step.train_step, model, optimizer, config, 100)
     arguments = jax.tree.map(whole, state), {'image': images}, KEY()
     return jax.jit(step).lower(*arguments).compile().as_text()
 

@@ -49,14 +49,18 @@ def get_config():
   config.model.remat = False  # recompute each network in its backward pass: slower, less memory
 
   config.train = ConfigDict()
+  # Workdir of a run to begin with: its arrays of the same name and shape, of its newest step.
+  config.train.start = ''
+  config.train.only = ()  # networks that learn: ('prior',) leaves all others as they are; (): all
   config.train.batch_size = 250  # over all devices
   config.train.micro_batches = 1  # parts of a batch, computed one after the other: less memory
   config.train.epochs = 150  # passes over the training images
   config.train.steps = 0  # if not 0: this many steps, whatever `epochs` says
-  config.train.learning_rate = 1e-3  # of AdamW
+  config.train.optimizer = 'adamw'  # adamw, muon (kernels by Muon, the rest by AdamW)
+  config.train.learning_rate = 1e-3  # the highest
   config.train.schedule = 'constant'  # constant, cosine (to zero at the end)
   config.train.warmup_steps = 0  # linear, from zero
-  config.train.weight_decay = 1e-3  # of AdamW, decoupled
+  config.train.weight_decay = 1e-3  # decoupled
   config.train.clip_norm = 0.0  # largest global norm of the gradient; 0 is no limit
   config.train.ema_decay = (
     0.0  # moving average of parameters and statistics, used in tests; 0 is none

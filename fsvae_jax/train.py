@@ -1,4 +1,4 @@
-"""Training: a pure step, tests on the way, and the loop around them."""
+"""Training: the loop of steps, and the tests and saves on the way."""
 
 import contextlib
 import functools
@@ -15,10 +15,9 @@ from absl import logging
 from clu import parameter_overview
 from ml_collections import ConfigDict
 
-from fsvae_jax import data, fields, models, samples
-from fsvae_jax.compute import layout
+from fsvae_jax import data, fields, models, samples, training_step, warm_start
+from fsvae_jax.compute import checks
 from fsvae_jax.inference import Trained
-from fsvae_jax.metrics import operations
 from fsvae_jax.models import Model
 from fsvae_jax.run import (
   checkpoint,
@@ -32,96 +31,7 @@ from fsvae_jax.run import (
   writer,
 )
 from fsvae_jax.run import workdir as workdirs
-
-Batch = dict[str, Any]  # {'image': uint8 [B, H, W, C], 'label': int32 [B], if the data have them}
-
-
-def train_step(
-  model: Model,
-  optimizer: optax.GradientTransformation,
-  config: ConfigDict,
-  total_steps: int,
-  state: states.TrainState,
-  batch: Batch,
-  key: jax.Array,
-) -> tuple[states.TrainState, dict[str, jax.Array]]:
-  """One optimiser step on a batch: (state, metrics). Pure; random by `key` and state.step."""
-  flip_key, loss_key = jax.random.split(jax.random.fold_in(key, state.step))
-  image_BHWC = data.normalize(batch['image'])
-  if config.data.flip:
-    mirrored_B = jax.random.bernoulli(flip_key, 0.5, (len(image_BHWC), 1, 1, 1))
-    image_BHWC = jnp.where(mirrored_B, image_BHWC[:, :, ::-1], image_BHWC)
-  draws = model.draw(loss_key, len(image_BHWC))
-  draws = jax.tree.map(lambda draw_B: layout.lay_like(draw_B, image_BHWC), draws)
-
-  def loss_fn(params, batch_stats, batch, draws):
-    variables = {'params': params, 'batch_stats': batch_stats}
-    arguments = variables, batch, draws, state.step / total_steps
-    if not config.train.get('energy_weight'):
-      return model.loss(*arguments, train=True)
-    total, (batch_stats, metrics) = model.loss(*arguments, train=True, count=True)
-    total, metrics = with_energy(config, total, metrics)
-    return total, (batch_stats, metrics)
-
-  batch = {**batch, 'image': image_BHWC}
-  parts = config.train.micro_batches
-  grads, batch_stats, metrics = gradients(loss_fn, state.variables, batch, draws, parts)
-  params = state.variables['params']
-  updates, opt_state = optimizer.update(grads, state.opt_state, params)
-  variables = {'params': optax.apply_updates(params, updates), 'batch_stats': batch_stats}
-  ema = state.ema and optax.incremental_update(variables, state.ema, 1 - config.train.ema_decay)
-  norms = {'gradient_norm': optax.tree.norm(grads), 'update_norm': optax.tree.norm(updates)}
-  state = state.replace(step=state.step + 1, variables=variables, opt_state=opt_state, ema=ema)
-  return state, metrics | norms
-
-
-def with_energy(
-  config: ConfigDict, loss: jax.Array, metrics: dict[str, jax.Array]
-) -> tuple[jax.Array, dict[str, jax.Array]]:
-  """The loss, plus weight * max(0, energy - target), and metrics with 'energy_uj'.
-
-  The energy, in uJ, is of the synapses while one image is reconstructed: spikes weigh what they
-  reach, as in metrics/operations.py, on the batch's spikes.
-  """
-  pj = config.eval.ac_pj, config.eval.mac_pj
-  uj = operations.energy_uj(metrics['accumulates'], metrics['multiply_accumulates'], pj)
-  excess = jnp.maximum(0.0, uj - config.train.energy_target)
-  total = loss + config.train.energy_weight * excess
-  return total, metrics | {'loss': total, 'energy_uj': uj}
-
-
-def gradients(
-  loss_fn: Callable, variables: Any, batch: Batch, draws: Any, count: int
-) -> tuple[Any, Any, dict[str, jax.Array]]:
-  """Gradient, running statistics and metrics of a batch, computed in `count` parts of it.
-
-  Gradient and metrics are the parts' means. tdBN normalises each part by its own statistics, and
-  moves the running ones once a part: that alone differs from the batch as a whole.
-
-  Args:
-    loss_fn: (params, batch_stats, batch, draws) -> (loss, (batch_stats, metrics)).
-    batch, draws: pytrees of arrays [B, ...].
-  """
-  differentiate = jax.grad(loss_fn, has_aux=True)
-  params, batch_stats = variables['params'], variables['batch_stats']
-  if count == 1:
-    grads, (batch_stats, metrics) = differentiate(params, batch_stats, batch, draws)
-    return grads, batch_stats, metrics
-
-  def one(batch_stats, i):
-    own = jax.tree.map(lambda x_B: layout.take_part(x_B, i, count), (batch, draws))
-    grads, (batch_stats, metrics) = differentiate(params, batch_stats, *own)
-    return batch_stats, (grads, metrics)
-
-  def add(carry, i):
-    batch_stats, total = carry
-    batch_stats, part = one(batch_stats, i)
-    return (batch_stats, jax.tree.map(jnp.add, total, part)), None
-
-  total = jax.tree.map(jnp.zeros_like, jax.eval_shape(one, batch_stats, 0)[1])
-  (batch_stats, total), _ = jax.lax.scan(add, (batch_stats, total), jnp.arange(count))
-  grads, metrics = jax.tree.map(lambda x: x / count, total)
-  return grads, batch_stats, metrics
+from fsvae_jax.training_step import Batch
 
 
 def losses(model: Model, variables: Any, key: jax.Array, images_BHWC: jax.Array, *label_B) -> dict:
@@ -175,6 +85,7 @@ class Prepared(NamedTuple):
   identities: dict
   changed: dict
   total: int
+  start: dict[str, Any]  # arrays to begin with
 
 
 def prepare(config: ConfigDict, workdir: str | pathlib.Path) -> Prepared:
@@ -187,7 +98,12 @@ def prepare(config: ConfigDict, workdir: str | pathlib.Path) -> Prepared:
       f'train.energy_weight is {config.train.energy_weight}, but {config.model.name} has no '
       'spikes that could cost less: leave it at 0'
     )
+  variables = jax.eval_shape(model.init, jax.random.key(0))
+  for name in config.train.get('only', ()):
+    checks.one_of('train.only', name, variables['params'])
   changed = workdirs.check_same(workdir, config.to_dict())
+  begins = config.train.get('start') and not workdirs.has_checkpoints(workdir)
+  start = warm_start.begin(config, variables) if begins else {}
   batch_size = config.train.batch_size
   mesh = sharding.mesh_for(batch_size, config.train.micro_batches)
   size = config.model.image_size, config.model.channels
@@ -203,7 +119,7 @@ def prepare(config: ConfigDict, workdir: str | pathlib.Path) -> Prepared:
     first = lambda images: images and images.part(f'first-{most}', np.arange(len(images))[:most])
     test_images, held_out = first(test_images), first(held_out)
   return Prepared(
-    workdir, model, mesh, train_images, held_out, test_images, identities, changed, total
+    workdir, model, mesh, train_images, held_out, test_images, identities, changed, total, start
   )
 
 
@@ -236,9 +152,9 @@ def train_and_evaluate(
     stack.callback(checkpoints.close)
     init_key, train_key, test_key = jax.random.split(jax.random.key(config.seed), 3)
     state = jax.jit(
-      lambda key: states.create(run.model.init(key), optimizer, config.train.ema_decay),
+      functools.partial(first_state, config, run.model, optimizer),
       out_shardings=sharding.replicated(run.mesh),
-    )(init_key)
+    )(init_key, run.start)
     state = checkpoints.restore(checkpoint.abstract(state)) or state
     log = progress.Progress(int(state.step), run.total, config.train.batch_size)
     stack.callback(log.close)
@@ -246,12 +162,25 @@ def train_and_evaluate(
     out = writer.Writer(run.workdir if jax.process_index() == 0 else None, int(state.step))
     stack.callback(out.close)
     with signals.noted() as stop:
-      step_fn = functools.partial(train_step, run.model, optimizer, config, run.total)
+      step_fn = functools.partial(training_step.train_step, run.model, optimizer, config, run.total)
       keys = train_key, test_key
       scalars = loop(config, run, state, step_fn, keys, checkpoints, log, out, stop)
     console.say(f'pictures, metrics and checkpoints are in {run.workdir}')
     stopped = bool(sharding.any_process(run.mesh, stop.is_set()))
   return not stopped, scalars
+
+
+def first_state(
+  config: ConfigDict,
+  model: Model,
+  optimizer: optax.GradientTransformation,
+  key: jax.Array,
+  start: dict[str, Any],
+) -> states.TrainState:
+  """The state before the first step: random, but for the arrays of `start`."""
+  variables = warm_start.put(model.init(key), start)
+  only = tuple(config.train.get('only', ()))
+  return states.create(variables, optimizer, config.train.ema_decay, only)
 
 
 def say_start(run: Prepared, state: states.TrainState) -> None:
@@ -263,6 +192,9 @@ def say_start(run: Prepared, state: states.TrainState) -> None:
     console.say(f'{name:9s} {parameter_overview.count_parameters(own):>12,} parameters')
   sets = f'{len(run.train_images)} training and {len(run.test_images)} test images'
   console.say(f'{sets}; step {int(state.step)} of {run.total}')
+  if run.start:
+    anew = ', '.join(warm_start.missing(state.variables, run.start))
+    console.say('begins as train.start' + f'; anew: {anew}' * bool(anew))
   for name, (old, new) in run.changed.items():
     console.say(f'from here on with {name} {new!r}; it was {old!r}')
 

@@ -17,7 +17,7 @@ import pytest
 from absl import logging
 from flax import traverse_util
 
-from fsvae_jax import data, inference, models, train
+from fsvae_jax import data, inference, models, train, training_step
 from fsvae_jax.compute import chunks
 from fsvae_jax.configs import default
 from fsvae_jax.models import networks
@@ -142,7 +142,8 @@ def test_every_step_draws_anew(config):
   optimizer = states.make_optimizer(config.train, 10)
   state = jax.jit(lambda key: states.create(model.init(key), optimizer, 0.0))(jax.random.key(0))
   batch = {'image': data.load(config.data, 8, 1, 'train')[:8]}
-  step = jax.jit(lambda state: train.train_step(model, optimizer, config, 10, state, batch, KEY))
+  step = lambda state: training_step.train_step(model, optimizer, config, 10, state, batch, KEY)
+  step = jax.jit(step)
   first, again, later = (
     float(step(state.replace(step=jax.numpy.int32(s)))[1]['loss']) for s in (0, 0, 1)
   )
@@ -243,6 +244,7 @@ def test_a_workdir_in_use_is_refused_until_it_is_free(config, tmp_path):
     ('model', 'scheduled_sampling', (0.1, 1.3), 'scheduled_sampling is .*two rates'),
     ('model', 'image_size', 9, 'model.image_size 9 is not a multiple of 2'),
     ('data', 'name', 'minst', 'unknown data.name .*known: digits'),
+    ('train', 'optimizer', 'sgd', 'unknown train.optimizer .*known: adamw, muon'),
     ('train', 'schedule', 'step', 'unknown train.schedule .*known: constant'),
     ('train', 'batch_size', 4000, 'train.batch_size is 4000, but there are only 1618'),
     ('train', 'micro_batches', 3, 'train.batch_size is 8, which 3 parts cannot .* choose 6 or 9'),
@@ -273,7 +275,8 @@ def steps_on(config, devices, steps=20):
     create = lambda key: states.create(model.init(key), optimizer, 0.0)
     state = jax.jit(create, out_shardings=sharding.replicated(mesh))(jax.random.key(0))
     samples = jax.jit(lambda v, key: model.generate(v, key, 8))(state.variables, jax.random.key(2))
-    step_fn = jax.jit(lambda *args: train.train_step(model, optimizer, config, steps, *args))
+    step_fn = functools.partial(training_step.train_step, model, optimizer, config, steps)
+    step_fn = jax.jit(step_fn)
     losses = []
     for batch in data.batches(images, 8, 0, 0, steps):
       batch = jax.tree.map(functools.partial(sharding.global_batch, mesh), batch)
@@ -296,7 +299,7 @@ def test_four_devices_train_as_one(config, monkeypatch):
 
 
 def gradients(config, parts=1, devices=1, training=True):
-  """`train.gradients` of an untrained model on 16 images, and the program that gives them."""
+  """`training_step.gradients` of an untrained model on 16 images, and their program."""
   model = models.make(config.model)
   mesh = sharding.make_mesh(jax.devices()[:devices])
   images = data.normalize(data.load(config.data, 8, 1, 'train')[:16])
@@ -309,7 +312,7 @@ def gradients(config, parts=1, devices=1, training=True):
     variables = jax.jit(model.init, out_shardings=sharding.replicated(mesh))(KEY)
     batch = {'image': sharding.global_batch(mesh, np.asarray(images))}
     inputs = variables, batch, model.draw(KEY, 16)
-    program = jax.jit(lambda *args: train.gradients(loss_fn, *args, parts)).trace(*inputs)
+    program = jax.jit(lambda *args: training_step.gradients(loss_fn, *args, parts)).trace(*inputs)
     results = program.lower().compile()(*inputs)
   return jax.device_get(results), str(program.jaxpr)
 
@@ -330,10 +333,11 @@ def test_the_energy_is_pressed_down_to_its_target_and_no_further(config):
   spiking = {'accumulates': jnp.float32(4e6), 'multiply_accumulates': jnp.float32(1e6)}
   config.train.energy_weight, config.train.energy_target = 0.5, 8.0
   energy = 4e6 * 0.9e-6 + 1e6 * 4.6e-6  # 8.2 uJ
-  total, metrics = train.with_energy(config, jnp.float32(1.0), spiking)
+  total, metrics = training_step.with_energy(config, jnp.float32(1.0), spiking)
   np.testing.assert_allclose([total, metrics['energy_uj']], [1 + 0.5 * 0.2, energy], rtol=1e-5)
   config.train.energy_target = 9.0
-  slope = jax.grad(lambda x: train.with_energy(config, 1.0, {**spiking, 'accumulates': x})[0])
+  with_spikes = lambda x: {**spiking, 'accumulates': x}
+  slope = jax.grad(lambda x: training_step.with_energy(config, 1.0, with_spikes(x))[0])
   assert slope(jnp.float32(4e6)) == 0
 
 
@@ -370,7 +374,7 @@ def test_micro_batches_move_the_statistics_part_by_part():
   images, draws = (jax.numpy.repeat(jax.numpy.arange(3.0) + least, 2) for least in (1, 0))
   variables = {'params': jax.numpy.float32(1), 'batch_stats': jax.numpy.float32(0)}
   batch = {'image': images.reshape(6, 1, 1, 1)}
-  grads, batch_stats, metrics = train.gradients(loss, variables, batch, draws, 3)
+  grads, batch_stats, metrics = training_step.gradients(loss, variables, batch, draws, 3)
   assert grads == metrics['loss'] == 1  # the mean of 0, 1, 2
   np.testing.assert_allclose(batch_stats, 0.81 * 0.1 + 0.9 * 0.2 + 0.3, rtol=1e-6)
 
@@ -398,14 +402,16 @@ def test_flips_mirror_half_of_the_images(config):
 
   def loss(variables, batch, draws, schedule, train):
     seen.append(batch['image'])
-    return batch['image'].sum() * variables['params'], (variables['batch_stats'], {'loss': 0.0})
+    weight = variables['params']['network']
+    return batch['image'].sum() * weight, (variables['batch_stats'], {'loss': 0.0})
 
   model = models.Model(None, lambda key, count: (), loss, None, None, None, None)
   optimizer = states.make_optimizer(config.train, 1)
-  state = states.create({'params': jax.numpy.ones(()), 'batch_stats': {}}, optimizer, 0.0)
+  variables = {'params': {'network': jax.numpy.ones(())}, 'batch_stats': {}}
+  state = states.create(variables, optimizer, 0.0)
   ramp = np.broadcast_to(np.arange(8, dtype=np.uint8).reshape(1, 1, 8, 1), (64, 8, 8, 1))
   with jax.disable_jit():
-    train.train_step(model, optimizer, config, 1, state, {'image': ramp}, jax.random.key(0))
+    training_step.train_step(model, optimizer, config, 1, state, {'image': ramp}, jax.random.key(0))
   rising = np.asarray(seen[0])[:, 0, 0, 0] == -1
   assert 16 < rising.sum() < 48
 

@@ -170,7 +170,13 @@ def autoencoder_config(config: ConfigDict) -> ConfigDict:
   if jax.process_count() > 1:  # all devices must share it; one process takes those that can
     batch_size = sharding.round_up(BATCH, sharding.make_mesh())
   recipe = {'batch_size': batch_size, 'epochs': config.eval.fad_epochs, 'steps': 0}
-  recipe |= {'learning_rate': 1e-3, 'schedule': 'constant', 'warmup_steps': 0, 'weight_decay': 1e-2}
+  recipe |= {
+    'optimizer': 'adamw',
+    'learning_rate': 1e-3,
+    'schedule': 'constant',
+    'warmup_steps': 0,
+    'weight_decay': 1e-2,
+  }
   recipe |= {'clip_norm': 0.0, 'ema_decay': 0.0, 'keep': 1, 'micro_batches': 1}
   own.test.batch_size = BATCH
   own.train = ConfigDict(recipe | {'log_every': 100, 'test_every': 0, 'checkpoint_every': 500})

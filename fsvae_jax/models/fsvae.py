@@ -10,7 +10,7 @@ A model with classes tells the image's, or none, to all networks but the encoder
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -80,7 +80,7 @@ class Networks(NamedTuple):
 class Forward(NamedTuple):
   """What one pass over a batch gives: z and the latent's `terms`, `batch_stats` as they moved."""
 
-  reconstruction_BHWC: jax.Array
+  reconstruction_BHWC: jax.Array | None  # None where the prior alone learns
   z_BTD: jax.Array
   terms: dict[str, jax.Array]
   batch_stats: dict
@@ -132,7 +132,7 @@ def forward(
   schedule: float | jax.Array = 0.0,
   label: Any = None,
   *,
-  train: bool = False,
+  train: bool | Collection[str] = False,
   count: bool = False,
 ) -> Forward:
   """One pass over a batch.
@@ -144,7 +144,8 @@ def forward(
     draws: of the latent's `draw`: of the Bernoulli one, {'picks': [B, T, D] integers in [0, K)}.
     schedule: in [0, 1], the share of the training that is over.
     label: as `inputs.labels` takes it.
-    train: normalise by batch statistics, and move the running ones.
+    train: normalise by batch statistics, and move the running ones; of all networks or of those
+      that are named.
     count: whether layers are to record their operations.
 
   Raises:
@@ -156,7 +157,10 @@ def forward(
   remat, record = nets.config.remat, 'operations' if count else ''
   run = Pass(nets.modules, variables, label_BN, train=train, remat=remat, record=record)
   z_BTD, terms = nets.latent.infer(run, run('encoder', image), draws, schedule)
-  return Forward(run('decoder', z_BTD), z_BTD, terms, run.batch_stats, run.records)
+  prior_alone = not isinstance(train, bool) and set(train) == {'prior'}
+  again_BHWC = None if prior_alone else run('decoder', z_BTD)
+  batch_stats = {**variables['batch_stats'], **run.batch_stats}
+  return Forward(again_BHWC, z_BTD, terms, batch_stats, run.records)
 
 
 def loss(
@@ -165,7 +169,7 @@ def loss(
   batch: Mapping[str, jax.Array],
   draws: Any,
   schedule: float | jax.Array = 0.0,
-  train: bool = True,
+  train: bool | Collection[str] = True,
   count: bool = False,
 ) -> tuple[jax.Array, tuple[Variables, dict[str, jax.Array]]]:
   """Loss of a batch, as `interface.Model.loss` states it."""
@@ -187,10 +191,12 @@ def objective(
   nets: Networks, out: Forward, image_BHWC: jax.Array
 ) -> tuple[jax.Array, tuple[Variables, dict[str, jax.Array]]]:
   """Loss, and (batch_stats, metrics), of a pass."""
-  reconstruction = losses.mean_squared_error(out.reconstruction_BHWC, image_BHWC)
   distance = nets.latent.distance(out.terms)
-  total = reconstruction + nets.latent.weight * distance
-  metrics = {'loss': total, 'reconstruction': reconstruction, 'distance': distance}
+  total, metrics = nets.latent.weight * distance, {'distance': distance}
+  if out.reconstruction_BHWC is not None:
+    error = losses.mean_squared_error(out.reconstruction_BHWC, image_BHWC)
+    total, metrics = error + total, metrics | {'reconstruction': error}
+  metrics['loss'] = total
   rates = {
     f'rate/{name}': jnp.mean(layout.wide(x)) for name, x in {**out.terms, 'z': out.z_BTD}.items()
   }

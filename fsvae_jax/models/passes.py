@@ -5,7 +5,7 @@ On running statistics every image is by itself: a network that has `at_a_time` t
 
 import functools
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import jax
@@ -39,7 +39,8 @@ class Pass:
     networks, variables: what runs, and with what.
     label_BN: what all networks but the encoder are told of an image's class: a line that fires at
       every step, beside their other inputs; no line for an image without a label.
-    train: whether the networks normalise by the batch's statistics and move the running ones.
+    train: whether the networks, or which of them, normalise by the batch's statistics and move the
+      running ones.
     batch_stats: {network: running statistics} of those that have run.
     records: {'network/layer': value} of the variable collection `record`, if one is named.
   """
@@ -50,7 +51,7 @@ class Pass:
     variables: Variables,
     label_BN: jax.Array | None = None,
     *,
-    train: bool = False,
+    train: bool | Collection[str] = False,
     remat: bool = False,
     record: str = '',
   ) -> None:
@@ -61,14 +62,15 @@ class Pass:
 
   def __call__(self, name: str, *args: Any, **kwargs: Any) -> Any:
     own, network = inputs.own(self.variables, name), self.networks[name]
+    train = self.train if isinstance(self.train, bool) else name in self.train
     apply: Callable[..., Any] = network.apply
     apply = functools.partial(apply, **kwargs) if kwargs else apply
     if self.label_BN is not None and name != 'encoder':
       args = beside(self.label_BN, args[0]), *args[1:]
     with inputs.others_refused():
       self.batch_stats[name] = own['batch_stats']
-      if kept := [self._record] * bool(self._record) + ['batch_stats'] * self.train:
-        apply = functools.partial(apply, train=self.train, mutable=kept)
+      if kept := [self._record] * bool(self._record) + ['batch_stats'] * train:
+        apply = functools.partial(apply, train=train, mutable=kept)
         output, left = (jax.checkpoint(apply) if self._remat else apply)(own, *args)
         self.batch_stats[name] = left.get('batch_stats', own['batch_stats'])
         for layer, record in left.get(self._record, {}).items():

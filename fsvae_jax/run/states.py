@@ -1,12 +1,17 @@
 """What training carries from step to step, and the optimizer that moves it."""
 
+import functools
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
+import optax.contrib
 from flax import struct
 from ml_collections import ConfigDict
+
+from fsvae_jax.compute import checks
 
 
 class TrainState(struct.PyTreeNode):
@@ -26,31 +31,63 @@ class TrainState(struct.PyTreeNode):
 
 
 def make_optimizer(config: ConfigDict, total_steps: int) -> optax.GradientTransformation:
-  """AdamW (betas 0.9 and 0.999) with the schedule and clipping of `config.train`.
+  """The optimizer of `config.train`, with its schedule and clipping.
 
   Raises:
-    ValueError: for an unknown schedule, naming the known ones.
+    ValueError: for an unknown optimizer or schedule, naming the known ones.
   """
+  checks.one_of('train.optimizer', config.optimizer, OPTIMIZERS)
   peak, warmup = config.learning_rate, config.warmup_steps
   after = max(total_steps - warmup, 1)
   schedules = {
     'constant': optax.constant_schedule(peak),
     'cosine': optax.cosine_decay_schedule(peak, after),
   }
-  if config.schedule not in schedules:
-    raise ValueError(f'unknown train.schedule {config.schedule!r}; known: {", ".join(schedules)}')
+  checks.one_of('train.schedule', config.schedule, schedules)
   rate = optax.join_schedules(
     [optax.linear_schedule(0.0, peak, max(warmup, 1)), schedules[config.schedule]], [warmup]
   )
   clip = optax.clip_by_global_norm(config.clip_norm) if config.clip_norm else optax.identity()
-  return optax.chain(clip, optax.adamw(rate, weight_decay=config.weight_decay))
+  return optax.chain(clip, OPTIMIZERS[config.optimizer](rate, config.weight_decay))
 
 
-def create(variables: Any, optimizer: optax.GradientTransformation, ema_decay: float) -> TrainState:
-  """The state before the first step."""
+def muon(rate: optax.Schedule, weight_decay: float) -> optax.GradientTransformation:
+  """Muon (arXiv 2502.16982): every kernel, as a matrix of inputs by outputs, moves by its momentum
+  made orthogonal, of the size that AdamW's update has; everything else moves by AdamW, with
+  Nesterov's momentum."""
+  return optax.contrib.muon(
+    rate,
+    weight_decay=weight_decay,
+    adam_weight_decay=weight_decay,
+    consistent_rms=0.2,
+    muon_weight_dimension_numbers=functools.partial(jax.tree.map, _as_matrix),
+  )
+
+
+def _as_matrix(x):
+  """Kernels are [..., inputs, outputs]; scales and biases are no matrices."""
+  return optax.contrib.MuonDimensionNumbers(tuple(range(x.ndim - 1)), -1) if x.ndim > 1 else None
+
+
+# Each of a schedule and a weight decay, which is decoupled; betas are 0.9 and 0.999.
+OPTIMIZERS = {'adamw': lambda rate, decay: optax.adamw(rate, weight_decay=decay), 'muon': muon}
+
+
+def learning(params: Mapping[str, Any], only: Sequence[str]) -> dict[str, Any]:
+  """The parameters {network: ...} that training moves: of the networks named, or of all."""
+  return {name: own for name, own in params.items() if not only or name in only}
+
+
+def create(
+  variables: Any,
+  optimizer: optax.GradientTransformation,
+  ema_decay: float,
+  only: Sequence[str] = (),
+) -> TrainState:
+  """The state before the first step; `only` as in `learning`."""
   return TrainState(
     step=jnp.zeros((), jnp.int32),
     variables=variables,
-    opt_state=optimizer.init(variables['params']),
+    opt_state=optimizer.init(learning(variables['params'], only)),
     ema=jax.tree.map(jnp.copy, variables) if ema_decay else {},
   )

@@ -51,9 +51,39 @@ def test_clipping_bounds_the_gradient_that_adam_sees():
 
 
 def test_tests_use_the_moving_average_if_there_is_one():
-  variables = {'params': jnp.ones(2), 'batch_stats': jnp.zeros(1)}
+  variables = {'params': {'encoder': jnp.ones(2)}, 'batch_stats': jnp.zeros(1)}
   optimizer = states.make_optimizer(default.get_config().train, 1)
   plain = states.create(variables, optimizer, 0.0)
   assert plain.ema == {} and plain.evaluated() is plain.variables
   averaged = states.create(variables, optimizer, 0.9)
   assert averaged.evaluated() is averaged.ema
+
+
+@pytest.mark.parametrize('shape', [(3, 3, 4, 8), (12, 5), (4, 9)])
+def test_muon_moves_a_kernel_by_an_orthogonal_matrix_as_large_as_adamws_update(shape):
+  config = default.get_config().train
+  config.update(optimizer='muon', weight_decay=0.0)
+  optimizer = states.make_optimizer(config, 1)
+  param = jnp.zeros(shape)
+  gradient = jnp.asarray(np.random.default_rng(0).normal(size=shape), jnp.float32)
+  update, _ = optimizer.update(gradient, optimizer.init(param), param)
+  matrix = np.asarray(update).reshape(-1, shape[-1])
+  values = np.linalg.svd(matrix, compute_uv=False)
+  assert values.max() < 1.8 * values.min()  # five iterations make them about equal
+  assert np.sqrt(np.mean(matrix**2)) == pytest.approx(0.2e-3, rel=0.2)
+  assert np.sum(matrix * gradient.reshape(matrix.shape)) < 0
+
+
+def test_muon_moves_scales_and_biases_as_adamw_with_nesterovs_momentum_does():
+  moves = updates(7, optimizer='muon', weight_decay=0.3)
+  optimizer = optax.adamw(1e-3, weight_decay=0.3, nesterov=True)
+  param, opt_state = jnp.zeros(3), optimizer.init(jnp.zeros(3))
+  for got in moves:
+    update, opt_state = optimizer.update(jnp.ones(3), opt_state, param)
+    np.testing.assert_allclose(got, update[0], rtol=1e-5)
+
+
+def test_only_the_networks_named_learn():
+  params = {'encoder': jnp.ones(1), 'prior': jnp.ones(2)}
+  assert list(states.learning(params, ('prior',))) == ['prior']
+  assert states.learning(params, ()) == params

@@ -1,0 +1,58 @@
+"""A run that begins with the arrays of another one: fewer timesteps before many, an ANN twin's
+convolutions before spikes, all networks before one of them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from fsvae_jax import configuration, inference
+from fsvae_jax.run import files
+
+
+def begin(config: ConfigDict, like: Any) -> dict[str, Any]:
+  """The arrays `fitting` of the run in `train.start`: of its newest step, those that tests use.
+
+  Raises:
+    ValueError, FileNotFoundError: if there is no run, nothing to restore, or nothing fits.
+  """
+  folder = files.expand(config.train.start, 'train.start')
+  theirs = configuration.of_run(folder)
+  if theirs is None:
+    raise FileNotFoundError(f'train.start is {folder}, which has no config.json, so no run')
+  found = fitting(jax.device_get(inference.restore(theirs, folder).variables), like)
+  if not found:
+    raise ValueError(f'train.start is {folder}: no array there has a name and shape of this model')
+  return found
+
+
+def fitting(theirs: Any, like: Any) -> dict[str, Any]:
+  """{name: array} of `theirs` that `like` has with the same name and shape.
+
+  Examples:
+    >>> import numpy as np
+    >>> like = {'a': np.zeros(2), 'b': np.zeros(3)}
+    >>> list(fitting({'a': np.ones(2), 'b': np.ones(4), 'c': np.ones(1)}, like))
+    ['a']
+  """
+  shapes = {name: x.shape for name, x in _named(like)}
+  return {name: x for name, x in _named(theirs) if shapes.get(name) == x.shape}
+
+
+def put(variables: Any, found: Mapping[str, Any]) -> Any:
+  """`variables` with what was found in their places."""
+  return jax.tree.unflatten(
+    jax.tree.structure(variables), [found.get(name, x) for name, x in _named(variables)]
+  )
+
+
+def missing(variables: Any, found: Mapping[str, Any]) -> list[str]:
+  """The layers, 'network/layer', of which something was not found."""
+  left = [name for name, _ in _named(variables) if name not in found]
+  return sorted({'/'.join(name.split('/')[1:3]) for name in left})  # kind/network/layer/...
+
+
+def _named(tree):
+  name = lambda path: jax.tree_util.keystr(path, simple=True, separator='/')
+  return [(name(path), x) for path, x in jax.tree_util.tree_leaves_with_path(tree)]

@@ -1,0 +1,154 @@
+"""Runs that begin with another's arrays, and runs in which some networks stay as they are."""
+
+import jax
+import numpy as np
+import pytest
+from flax import traverse_util
+
+from fsvae_jax import data, inference, models, train, training_step, warm_start
+from fsvae_jax.configs import default
+from fsvae_jax.run import states, writer
+from tests import smoke
+
+pytestmark = pytest.mark.usefixtures('quick_compilation')
+
+
+@pytest.fixture(scope='module')
+def cache(tmp_path_factory):
+  return tmp_path_factory.mktemp('cache')
+
+
+@pytest.fixture
+def config(cache):
+  return smoke.config(cache)
+
+
+@pytest.fixture(scope='module')
+def short(cache, tmp_path_factory):
+  """A finished run of T = 3, and its variables."""
+  config, workdir = smoke.config(cache), tmp_path_factory.mktemp('short') / 'run'
+  config.train.update(steps=20, test_every=0)
+  train.train_and_evaluate(config, workdir)
+  return workdir, jax.device_get(inference.restore(config, workdir).variables)
+
+
+def flat(variables):
+  return traverse_util.flatten_dict(jax.device_get(variables), sep='/')
+
+
+def layer(name):
+  """network/layer of kind/network/layer/..."""
+  return '/'.join(name.split('/')[1:3])
+
+
+def assert_equal(got, want, names):
+  for name in names:
+    np.testing.assert_array_equal(got[name], want[name], err_msg=name)
+
+
+def test_more_timesteps_go_on_from_what_fewer_have_learned(config, short, tmp_path):
+  workdir, variables = short
+  config.model.timesteps = 5
+  config.train.start = str(workdir)
+  run = train.prepare(config, tmp_path / 'run')
+  optimizer = states.make_optimizer(config.train, run.total)
+  state = train.first_state(config, run.model, optimizer, jax.random.key(0), run.start)
+  assert state.step == 0 and len(flat(variables)) == len(flat(state.variables))
+  assert_equal(flat(state.variables), flat(variables), flat(variables))
+  assert_equal(flat(state.ema), flat(variables), flat(variables))
+  train.train_and_evaluate(config, tmp_path / 'run')
+  begun, cold = (
+    writer.read_metrics(w)[0]['train/reconstruction'] for w in (tmp_path / 'run', workdir)
+  )
+  assert begun < cold
+
+
+def test_what_has_another_shape_begins_anew_and_is_named(config, short, tmp_path, capsys):
+  workdir, variables = short
+  config.model.latent_dim = 7
+  config.train.start = str(workdir)
+  train.train_and_evaluate(config, tmp_path / 'run')
+  said = next(
+    s for s in capsys.readouterr().out.splitlines() if s.startswith('begins as train.start')
+  )
+  run = train.prepare(config, tmp_path / 'other')
+  optimizer = states.make_optimizer(config.train, run.total)
+  state = train.first_state(config, run.model, optimizer, jax.random.key(0), run.start)
+  fits = lambda name: flat(variables)[name].shape == flat(state.variables)[name].shape
+  fitting = {name for name in flat(variables) if fits(name)}
+  assert_equal(flat(state.variables), flat(variables), fitting)
+  others = set(flat(variables)) - fitting
+  assert 'params/encoder/dense/synapses/kernel' in others
+  assert said.split('anew: ')[1].split(', ') == sorted({layer(name) for name in others})
+
+
+def test_spikes_begin_with_the_convolutions_of_the_ann(config, cache, tmp_path):
+  ann = smoke.config(cache)
+  ann.update(default.of_kind(ann, 'ann', batches=10))
+  train.train_and_evaluate(ann, tmp_path / 'ann')
+  config.train.start = str(tmp_path / 'ann')
+  run = train.prepare(config, tmp_path / 'run')
+  optimizer = states.make_optimizer(config.train, run.total)
+  state = train.first_state(config, run.model, optimizer, jax.random.key(0), run.start)
+  convolutions = [name for name in flat(run.start) if '/conv_' in name]
+  assert len(convolutions) == 12  # kernel, bias, scale, bias, mean, variance of two
+  assert_equal(flat(state.variables), flat(run.start), convolutions)
+
+
+def test_a_start_is_looked_at_once_and_a_run_goes_on_without_it(config, short, tmp_path):
+  config.train.start = str(short[0])
+  config.train.steps = 4
+  train.train_and_evaluate(config, tmp_path / 'run')
+  assert train.prepare(config, tmp_path / 'run').start == {}
+
+
+@pytest.mark.parametrize(
+  'fields, message',
+  [
+    ({'train.start': 'nowhere'}, 'train.start is .*nowhere, which has no config.json, so no run'),
+    ({'train.only': ('piror',)}, "unknown train.only 'piror'; known: .*prior"),
+    ({'train.only': ('latent', 'prior')}, "unknown train.only 'latent'"),
+  ],
+)
+def test_what_is_no_run_or_no_network_is_refused_at_the_start(config, tmp_path, fields, message):
+  config.update_from_flattened_dict(fields)
+  with pytest.raises((ValueError, FileNotFoundError), match=message):
+    train.train_and_evaluate(config, tmp_path / 'run')
+  assert not (tmp_path / 'run').exists()
+
+
+def test_a_run_of_which_nothing_fits_is_refused(config, short):
+  config.train.start = str(short[0])
+  with pytest.raises(ValueError, match='run: no array there has a name and shape of this model'):
+    warm_start.begin(config, {'params': {'encoder': {'kernel': np.zeros((3, 3))}}})
+
+
+def stepped(config, variables, steps=3):
+  """Variables after some steps, and the last step's metrics."""
+  model = models.make(config.model)
+  optimizer = states.make_optimizer(config.train, steps)
+  state = states.create(variables, optimizer, config.train.ema_decay, config.train.only)
+  batch = {'image': data.load(config.data, 8, 1, 'train')[:8]}
+  step = lambda s: training_step.train_step(
+    model, optimizer, config, steps, s, batch, jax.random.key(1)
+  )
+  step = jax.jit(step)
+  for _ in range(steps):
+    state, metrics = step(state)
+  return flat(state.variables), metrics
+
+
+@pytest.mark.parametrize('only', [('prior',), ('decoder',), ('posterior', 'prior')])
+def test_networks_that_are_not_named_keep_parameters_and_statistics(config, short, only):
+  config.train.only = only
+  before, (after, metrics) = flat(short[1]), stepped(config, short[1])
+  moved = {name for name in before if np.any(before[name] != after[name])}
+  assert {name.split('/')[1] for name in moved} == set(only)
+  assert ('reconstruction' in metrics) == (only != ('prior',)) and metrics['loss'] > 0
+
+
+def test_the_prior_alone_comes_nearer_to_the_posterior(config, short):
+  config.train.update(only=('prior',), schedule='constant', learning_rate=1e-2)
+  config.model.distance = 'kld'
+  first, last = (stepped(config, short[1], steps)[1]['distance'] for steps in (1, 40))
+  assert 0 < last < 0.8 * first
