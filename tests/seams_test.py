@@ -10,7 +10,7 @@ from fsvae_jax.compute import layout
 from fsvae_jax.models import readouts
 from fsvae_jax.models.interface import Latent
 from fsvae_jax.models.latents import LATENTS
-from fsvae_jax.models.networks import SpikingLayer
+from fsvae_jax.models.layers import SpikingLayer
 from fsvae_jax.models.readouts import READOUTS
 from fsvae_jax.run import writer
 from tests import smoke

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fsvae_jax.models import fsvae, inputs, networks
+from fsvae_jax.models import fsvae, inputs, layers
 from fsvae_jax.spiking import filters
 
 
@@ -52,7 +52,7 @@ def layers_of(nets: fsvae.Networks, variables: Any) -> dict[str, dict[str, Layer
 
 def _drives(nets, variables):
   """{network: {layer: (gain, offset, constants)}}: tdBN and neurons as the layers have them."""
-  spiking = lambda module, _: isinstance(module, networks.SpikingLayer)
+  spiking = lambda module, _: isinstance(module, layers.SpikingLayer)
   neuron = {'tau': nets.config.tau, 'v_th': nets.config.v_th}
 
   @jax.jit

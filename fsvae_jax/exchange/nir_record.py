@@ -20,7 +20,7 @@ class Record(NamedTuple):
     inputs: {network: [B, T, ...]}.
     spikes: {'network/layer': [B, T, C] or [B, T, C, H, W]}.
     image: [B, C, H, W] that was decoded.
-    operations: {'network/layer': networks.Operations}.
+    operations: {'network/layer': records.Operations}.
   """
 
   inputs: dict[str, np.ndarray]

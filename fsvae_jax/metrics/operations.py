@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from fsvae_jax.models.networks import Operations
+from fsvae_jax.models.records import Operations
 
 COLUMNS = (
   'accumulates',

@@ -18,7 +18,7 @@ from flax import linen as nn
 
 from fsvae_jax import fields
 from fsvae_jax.compute import checks, conv, layout, linear
-from fsvae_jax.models import inputs, losses, networks, passes
+from fsvae_jax.models import inputs, layers, losses, passes, records
 from fsvae_jax.models.inputs import Variables
 from fsvae_jax.models.interface import Model
 from fsvae_jax.models.passes import Pass
@@ -41,7 +41,7 @@ class ANNConfig:
 
 
 class Layer(nn.Module):
-  """Synapses, as networks.py has them, batch normalisation, leaky ReLU."""
+  """Synapses, as layers.py has them, batch normalisation, leaky ReLU."""
 
   features: int
   operation: Callable = linear.matmul
@@ -51,13 +51,13 @@ class Layer(nn.Module):
 
   @nn.compact
   def __call__(self, x, train):
-    synapses = networks.Synapses(self.features, self.window, self.transposed, name='synapses')
+    synapses = layers.Synapses(self.features, self.window, self.transposed, name='synapses')
     weights = synapses(x.shape[-1])
-    if networks.recorded(self, 'operations'):
+    if records.recorded(self, 'operations'):
       at_once = lambda x, kernel: self.operation(x[0], kernel)
-      counted = networks.operations(at_once, weights[0], x.shape[1:], steps=1)
-      networks.keep(self, 'operations', counted)
-    x = networks.respond(self.operation, weights, x)
+      counted = records.operations(at_once, weights[0], x.shape[1:], steps=1)
+      records.keep(self, 'operations', counted)
+    x = layers.respond(self.operation, weights, x)
     if not self.activation:
       return x
     x = nn.BatchNorm(not train, momentum=0.9, epsilon=1e-5, name='norm')(x)
@@ -148,7 +148,7 @@ class ANN(NamedTuple):
 
   def operations(
     self, variables: Variables, z_BD: jax.Array, image_BHWC: jax.Array | None = None
-  ) -> dict[str, networks.Operations]:
+  ) -> dict[str, records.Operations]:
     """Of the decoder, and, given images, of the encoder."""
     run = Pass(self.modules, variables, record='operations')
     if image_BHWC is not None:

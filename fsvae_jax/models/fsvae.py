@@ -18,7 +18,7 @@ import jax.numpy as jnp
 
 from fsvae_jax import fields
 from fsvae_jax.compute import checks, layout
-from fsvae_jax.models import inputs, losses, networks, passes, readouts
+from fsvae_jax.models import inputs, layers, losses, networks, passes, readouts, records
 from fsvae_jax.models.inputs import Variables
 from fsvae_jax.models.interface import Latent, Model
 from fsvae_jax.models.latents import LATENTS
@@ -84,7 +84,7 @@ class Forward(NamedTuple):
   z_BTD: jax.Array
   terms: dict[str, jax.Array]
   batch_stats: dict
-  operations: Mapping[str, networks.Operations]  # of every layer, if they were to be counted
+  operations: Mapping[str, records.Operations]  # of every layer, if they were to be counted
 
 
 def build(config: FSVAEConfig) -> Networks:
@@ -203,10 +203,10 @@ def objective(
   return total, (out.batch_stats, metrics | rates | _counts(out.operations))
 
 
-def _counts(layers):
+def _counts(counted):
   """What a reconstruction takes; the prior runs for the distance alone."""
-  spent = {'accumulates': 0.0, 'multiply_accumulates': 0.0} if layers else {}
-  for name, layer in layers.items():
+  spent = {'accumulates': 0.0, 'multiply_accumulates': 0.0} if counted else {}
+  for name, layer in counted.items():
     if not name.startswith('prior/'):
       spent['multiply_accumulates' if layer.rates is None else 'accumulates'] += layer.spent()
   return spent
@@ -297,7 +297,7 @@ def record(
     ValueError: for another `what` than 'rates', 'spikes' and 'operations', or arrays that do not
       fit.
   """
-  checks.one_of('record', what, (*networks.RECORDS, 'operations'))
+  checks.one_of('record', what, (*layers.RECORDS, 'operations'))
   z_BTD = _spikes(nets, variables, z_BTD)
   run = _evaluating(nets, variables, len(z_BTD), record=what)
   x_BTD = None

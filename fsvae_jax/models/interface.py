@@ -33,7 +33,7 @@ class Model(NamedTuple):
     sample: (variables, key, count[, label]) -> latent; None for a model that does not generate.
     posterior, prior: (variables, image_BHWC, draws[, label]) -> latent and
       (variables, draws[, label]) -> latent: `encode` and `sample` with draws that are given.
-    operations: (variables, latent, image_BHWC=None) -> {'network/layer': networks.Operations} of
+    operations: (variables, latent, image_BHWC=None) -> {'network/layer': records.Operations} of
       the layers through which an image is reconstructed, or, without an image, generated.
     record: (what, variables, latent, image_BHWC=None) -> {'network/layer': array} of the neurons on
       the same ways. what = 'rates': spikes per step of every neuron, a mean over the batch, [...];

@@ -16,12 +16,12 @@ import numpy as np
 from flax import linen as nn
 
 from fsvae_jax.compute import checks, layout
-from fsvae_jax.models import networks
+from fsvae_jax.models import layers, networks
 from fsvae_jax.spiking import filters, neurons
 
 
 def leaky(
-  module: nn.Module, neuron: neurons.LIF, drive: networks.Drive, pixels: Callable
+  module: nn.Module, neuron: neurons.LIF, drive: layers.Drive, pixels: Callable
 ) -> jax.Array:
   """sum_t 0.8^(T-1-t) y[t]: a leaky integrator that never fires (arXiv 2110.00375, section 4)."""
   del module
@@ -31,7 +31,7 @@ def leaky(
 
 
 def learned(
-  module: nn.Module, neuron: neurons.LIF, drive: networks.Drive, pixels: Callable
+  module: nn.Module, neuron: neurons.LIF, drive: layers.Drive, pixels: Callable
 ) -> jax.Array:
   """sum_t w[t] y[t], with T learned weights that start as the leaky integrator's."""
   start_T = filters.readout_weights(drive.timesteps)
@@ -48,7 +48,7 @@ def _parameter(module, name, start, timesteps):
 
 
 def weighted(
-  neuron: neurons.LIF, drive: networks.Drive, synapses: tuple, weights_T: Any, total: Any
+  neuron: neurons.LIF, drive: layers.Drive, synapses: tuple, weights_T: Any, total: Any
 ) -> jax.Array:
   """sum_t weights[t] y[t]; `total` is the weights' sum.
 
@@ -56,12 +56,12 @@ def weighted(
   the spikes, and these are never stored.
   """
   kernel, bias_C = synapses
-  pixels = networks.to_pixels(networks.read(neuron, drive, weights_T), kernel)
+  pixels = networks.to_pixels(layers.read(neuron, drive, weights_T), kernel)
   return pixels + total * layout.per_channel(bias_C, pixels)
 
 
 def attention(
-  module: nn.Module, neuron: neurons.LIF, drive: networks.Drive, pixels: Callable
+  module: nn.Module, neuron: neurons.LIF, drive: layers.Drive, pixels: Callable
 ) -> jax.Array:
   """`attend` to every step by a learned matrix [T, T] (Qiu et al., ICLR 2023 tiny paper, "TAID").
 
@@ -73,8 +73,8 @@ def attention(
   start = lambda key: uniform(key, (timesteps, timesteps), jnp.float32)
   matrix_TS = _parameter(module, 'attention', start, timesteps)
   synapses = pixels(2 / timesteps)  # gates start near a half
-  operation = networks.over_time(networks.to_pixels)
-  return attend(networks.fire_and_respond(neuron, drive, operation, synapses), matrix_TS)
+  operation = layers.over_time(networks.to_pixels)
+  return attend(layers.fire_and_respond(neuron, drive, operation, synapses), matrix_TS)
 
 
 def attend(y_BTHWC: jax.Array, matrix_TS: jax.Array) -> jax.Array:

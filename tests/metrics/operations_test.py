@@ -12,7 +12,7 @@ from fsvae_jax.compute import conv, layout
 from fsvae_jax.metrics import operations, spikes
 from fsvae_jax.models import ann, fsvae, passes
 from fsvae_jax.models.latents import bernoulli
-from fsvae_jax.models.networks import Operations
+from fsvae_jax.models.records import Operations
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
 

@@ -12,7 +12,7 @@ from flax import traverse_util
 
 from fsvae_jax.compute import chunks, platform
 from fsvae_jax.exchange import reference
-from fsvae_jax.models import fsvae, networks, passes
+from fsvae_jax.models import fsvae, layers, networks, passes
 from tests import golden
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
@@ -80,7 +80,7 @@ def test_encoder_gives_the_recorded_spikes(variables):
       mutable=['intermediates'],
     )
     drive = recorded['intermediates']['conv_3']['__call__'][0]
-    return x_BTD, networks.fire(NETS.modules['encoder'].neuron, drive)[0]
+    return x_BTD, layers.fire(NETS.modules['encoder'].neuron, drive)[0]
 
   x_BTD, spikes = jax.jit(run)(variables)
   np.testing.assert_array_equal(x_BTD, golden.time_first(GOLDEN['eval/latent_spikes']))

@@ -15,7 +15,7 @@ from flax import linen as nn
 
 from fsvae_jax.compute import checks, linear
 from fsvae_jax.compute.layout import batch_split, wide
-from fsvae_jax.models import losses, networks
+from fsvae_jax.models import layers, losses, records
 from fsvae_jax.models.interface import Latent
 from fsvae_jax.models.passes import Pass
 from fsvae_jax.spiking import neurons, surrogate
@@ -52,13 +52,13 @@ class PriorRates(nn.Module):
   @nn.compact
   def __call__(self, normal_BD, train=False):
     del train  # nothing is normalised
-    synapses = networks.Synapses(self.latent_dim, name='dense')
+    synapses = layers.Synapses(self.latent_dim, name='dense')
     weights = synapses(normal_BD.shape[-1])
-    if networks.recorded(self, 'operations'):
+    if records.recorded(self, 'operations'):
       of_one = lambda x, kernel: linear.matmul(x[0], kernel)
-      counted = networks.operations(of_one, weights[0], normal_BD.shape[1:], steps=1)
-      networks.keep(synapses, 'operations', counted)
-    return nn.sigmoid(networks.respond(linear.matmul, weights, normal_BD))
+      counted = records.operations(of_one, weights[0], normal_BD.shape[1:], steps=1)
+      records.keep(synapses, 'operations', counted)
+    return nn.sigmoid(layers.respond(linear.matmul, weights, normal_BD))
 
 
 def draw(config: Any, key: jax.Array, count: int, train: bool = False) -> dict[str, jax.Array]:

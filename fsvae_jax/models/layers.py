@@ -1,0 +1,220 @@
+"""The layer of all spiking networks: synapses (dense, convolution or transposed convolution, with
+bias), tdBN, LIF neurons; and what makes images or sums over time of its spikes.
+
+A layer records what its neurons did (RECORDS) and its synapses' operations: see records.py.
+"""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from fsvae_jax.compute import chunks, layout, linear
+from fsvae_jax.models import records
+from fsvae_jax.spiking import neurons, norm
+
+
+class Drive(NamedTuple):
+  """What a layer's neurons integrate, `gain * x + offset`; an x of one step is held for all T.
+
+  `constants` are what the layer has learned in place of its neurons' own.
+  """
+
+  x_BTF: jax.Array
+  gain_C: jax.Array
+  offset_C: jax.Array
+  timesteps: int
+  constants: dict[str, jax.Array]
+
+
+class Synapses(nn.Module):
+  """Kernel and bias from `inputs` channels; initialised as PyTorch does, times `gain`.
+
+  PyTorch takes a transposed convolution's *output* channels for its fan-in; `transposed` says so.
+  """
+
+  features: int
+  window: tuple[int, ...] = ()
+  transposed: bool = False
+  gain: float = 1.0
+
+  @nn.compact
+  def __call__(self, inputs):
+    fan_in = math.prod(self.window) * (self.features if self.transposed else inputs)
+    bound = self.gain * fan_in**-0.5
+    uniform = lambda key, shape: jax.random.uniform(
+      key, shape, jnp.float32, minval=-bound, maxval=bound
+    )
+    kernel = self.param('kernel', uniform, (*self.window, inputs, self.features))
+    return kernel, self.param('bias', uniform, (self.features,))
+
+
+class TdBN(nn.Module):
+  """Gain and offset of threshold-dependent batch normalisation; `amplitude` is alpha * v_th.
+
+  Every value of x counts `hold` times.
+  """
+
+  channels: int
+  amplitude: float
+  hold: int = 1
+
+  @nn.compact
+  def __call__(self, x, train):
+    scale = self.param('scale', nn.initializers.ones, self.channels, jnp.float32)
+    bias = self.param('bias', nn.initializers.zeros, self.channels, jnp.float32)
+    running_mean = self.variable('batch_stats', 'mean', jnp.zeros, self.channels, jnp.float32)
+    running_var = self.variable('batch_stats', 'var', jnp.ones, self.channels, jnp.float32)
+    mean, var = running_mean.value, running_var.value
+    if train:
+      mean, var = norm.batch_statistics(x, self.channels)
+      count = x.size // self.channels * self.hold
+      running_mean.value = norm.move(running_mean.value, mean)
+      running_var.value = norm.move(running_var.value, norm.unbiased(var, count))
+    return norm.gain_offset(mean, var, scale, bias, self.amplitude)
+
+
+class SpikingLayer(nn.Module):
+  """Synapses and tdBN: what its neurons integrate, as a `Drive`, of which `fire` makes spikes.
+
+  It takes images, spikes, or the Drive of the layer before. A Drive's spikes are never stored: they
+  are fired, and go through the synapses, chunk by chunk.
+  """
+
+  features: int
+  neuron: neurons.LIF
+  operation: Callable = linear.matmul
+  window: tuple[int, ...] = ()
+  transposed: bool = False
+  alpha: float = 1.0
+  hold: int = 1  # timesteps for which an input of one step is held constant
+  image: bool = False  # whether inputs are pixels, not spikes
+  dtype: str = 'float32'  # in which synapses compute
+
+  @nn.compact
+  def __call__(self, before, train):
+    inputs = before.gain_C.size if isinstance(before, Drive) else before.shape[-1]
+    synapses = Synapses(self.features, self.window, self.transposed, name='synapses')(inputs)
+    if train:  # tdBN takes the bias away again; Adam would scale up what rounding leaves of a slope
+      synapses = synapses[0], jax.lax.stop_gradient(synapses[1])
+    operation = in_dtype(self.dtype, self.operation)
+    self._record_operations(before, synapses[0])
+    if isinstance(before, Drive):
+      x = fire_and_respond(self.neuron, before, operation, synapses)
+    elif self.window:
+      x = chunks.in_chunks(functools.partial(respond, operation), synapses, before)
+    else:
+      x = respond(operation, synapses, before)
+    tdbn = TdBN(self.features, self.alpha * self.neuron.v_th, self.hold, name='norm')
+    drive = Drive(x, *tdbn(x, train), self.hold * x.shape[1], self._constants())
+    for what, measure in RECORDS.items():
+      if records.recorded(self, what):
+        measured = measure(self.neuron, drive)
+        records.keep(self, what, layout.interleave(measured) if self.transposed else measured)
+    return drive
+
+  def _constants(self):
+    """The neuron's constants that are learned: a decay as its logit, so that it stays in (0, 1)."""
+    learned = {}
+    for name in self.neuron.learned:
+      value = getattr(self.neuron, name)
+      start = math.log(value / (1 - value)) if name == 'tau' else value
+      raw = self.param(name, nn.initializers.constant(start), (), jnp.float32)
+      learned[name] = nn.sigmoid(raw) if name == 'tau' else raw
+    return learned
+
+  def _record_operations(self, before, kernel):
+    if not records.recorded(self, 'operations'):
+      return
+    if isinstance(before, Drive):
+      rates_F, steps = rates(self.neuron, before), before.timesteps
+    else:
+      steps = before.shape[1]
+      rates_F = None if self.image else jnp.mean(before, (0, 1))
+    shape = (before.x_BTF if isinstance(before, Drive) else before).shape[2:]
+    counted = records.operations(self.operation, kernel, shape, steps, rates_F)
+    records.keep(self, 'operations', counted)
+
+
+def fire(
+  neuron: neurons.LIF, drive: Drive, residue_BF: jax.Array | None = None
+) -> tuple[jax.Array, jax.Array]:
+  """Spikes [B, T, ...] and residue [B, ...] of the neurons that `drive` drives."""
+  x_BTF, gain_C, offset_C = _inputs(drive)
+  residue_BF = neurons.rest(x_BTF) if residue_BF is None else residue_BF
+  return neurons.lif(neuron, x_BTF, gain_C, offset_C, residue_BF, drive.constants)
+
+
+def respond(operation: Callable, synapses, x_BTF: jax.Array) -> jax.Array:
+  """What synapses (kernel, bias) make of spikes or images: [B, T, ..., C]."""
+  kernel, bias_C = synapses
+  y_BTF = operation(x_BTF, kernel)
+  return (y_BTF + layout.per_channel(bias_C, y_BTF)).astype(y_BTF.dtype)
+
+
+def fire_and_respond(neuron: neurons.LIF, drive: Drive, operation: Callable, synapses) -> jax.Array:
+  """`respond` to the spikes of `fire`."""
+
+  def both(shared, x_BTF):
+    *affine, constants, synapses = shared
+    spikes_BTF, _ = fire(neuron, Drive(x_BTF, *affine, drive.timesteps, constants))
+    return respond(operation, synapses, spikes_BTF)
+
+  shared = drive.gain_C, drive.offset_C, drive.constants, synapses
+  return chunks.in_chunks(both, shared, drive.x_BTF)
+
+
+def read(neuron: neurons.LIF, drive: Drive, weight_T: Any) -> jax.Array:
+  """The same spikes' sum over time, weighted by `weight_T` [T]: [B, ...]."""
+
+  def total(shared, x_BTF):
+    *affine, constants, weight_T = shared
+    inputs = _inputs(Drive(x_BTF, *affine, drive.timesteps, constants))
+    return neurons.lif_readout(neuron, *inputs, weight_T, constants)
+
+  shared = drive.gain_C, drive.offset_C, drive.constants, jnp.asarray(weight_T)
+  return chunks.in_chunks(total, shared, drive.x_BTF)
+
+
+def rates(neuron: neurons.LIF, drive: Drive) -> jax.Array:
+  """Spikes per step of every neuron, a mean over the batch: [...]."""
+  mean_T = jnp.full(drive.timesteps, 1 / drive.timesteps, drive.gain_C.dtype)
+  return jnp.mean(read(neuron, drive, mean_T), axis=0)
+
+
+# What a layer leaves of its spikes in the variable collection of that name, if it is mutable.
+RECORDS = {'rates': rates, 'spikes': lambda neuron, drive: fire(neuron, drive)[0]}
+
+
+def _inputs(drive):
+  """x of all steps, and gain and offset of all phases (see conv.py) of its channels."""
+  x_BTF, gain_C, offset_C, timesteps, _ = drive
+  phases = x_BTF.shape[-1] // gain_C.size
+  x_BTF = jnp.broadcast_to(x_BTF, (x_BTF.shape[0], timesteps, *x_BTF.shape[2:]))
+  return x_BTF, jnp.tile(gain_C, phases), jnp.tile(offset_C, phases)
+
+
+def over_time(operation: Callable) -> Callable:
+  """`operation` on [N, ...] applied to every step of [B, T, ...], with N = B * T.
+
+  Examples:
+    >>> over_time(jnp.dot)(jnp.ones((2, 3, 4)), jnp.ones((4, 5))).shape
+    (2, 3, 5)
+  """
+
+  def apply(x_BTF, *args):
+    y = operation(layout.fold_time(x_BTF), *args)
+    return layout.reshape(y, *x_BTF.shape[:2], *y.shape[1:])
+
+  return apply
+
+
+def in_dtype(dtype: str, operation: Callable) -> Callable:
+  """`operation` on arrays cast to `dtype`; float32 is what they are."""
+  if dtype == 'float32':
+    return operation
+  return lambda *arrays: operation(*(array.astype(dtype) for array in arrays))
