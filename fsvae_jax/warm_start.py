@@ -48,9 +48,12 @@ def put(variables: Any, found: Mapping[str, Any]) -> Any:
 
 
 def missing(variables: Any, found: Mapping[str, Any]) -> list[str]:
-  """The layers, 'network/layer', of which something was not found."""
+  """What was not found: 'network/layer', or of layers found in part 'network/layer/...'."""
+  short = lambda name: name.split('/')[1:]  # without the kind of variable
+  layer = lambda name: '/'.join(short(name)[:2])
+  begun = {layer(name) for name in found}
   left = [name for name, _ in _named(variables) if name not in found]
-  return sorted({'/'.join(name.split('/')[1:3]) for name in left})  # kind/network/layer/...
+  return sorted({'/'.join(short(name)) if layer(name) in begun else layer(name) for name in left})
 
 
 def _named(tree):

@@ -199,7 +199,8 @@ def authors_space(config: ConfigDict, mesh: jax.sharding.Mesh) -> Space:
   c, dim, stem = own.model, own.model.latent_dim, AUTHORS_NAMES.get(name, name)
   folder = files.expand(config.eval.fad_reference, 'eval.fad_reference')
   statistics = frechet.load(folder / f'{stem}_test_{dim}.npz')
-  state = state_dicts.load(folder / f'{stem}_{dim}.pth')
+  file = folder / f'{stem}_{dim}.npz'  # where there is no PyTorch to read the .pth
+  state = state_dicts.load(file if file.exists() else file.with_suffix('.pth'))
   encoder = reference.convert_autoencoder(state, c.features, c.image_size, c.channels, dim)
   variables = {part: {'encoder': tree} for part, tree in encoder.items()}
   code = Trained(own, folder, 0, models.make(c), variables, mesh).encode
