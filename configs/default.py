@@ -33,7 +33,8 @@ def get_config():
   config.model.surrogate = 'reference_rectangle'
   config.model.surrogate_width = 1.0  # times as wide as defined, about the threshold
   config.model.learned = ()  # constants of the neurons that each layer learns: tau, v_th
-  config.model.latent = 'bernoulli'  # how z comes about: bernoulli, rate (ESVAE)
+  config.model.latent = 'bernoulli'  # how z comes about: bernoulli, mixture, rate (ESVAE)
+  config.model.components = 200  # patterns with which z begins, of the latent mixture
   config.model.pick_gradient = (
     'picked'  # of the picked spike, or of the mean of all K: picked, mean
   )

@@ -208,7 +208,8 @@ def say_compared(trained: Trained, results: dict) -> None:
       console.say(f'{name:32s} {theirs["figures"]["fad"]["mean"]:.4g}')
   if not results['compared'] and trained.model.record is not None:
     console.say(
-      'no ANN VAE to compare with: --config=mnist:ann trains one for mnist; see eval.compare'
+      'no ANN VAE to compare with: --config=NAME:ann trains one (mnist:ann for mnist); see '
+      'eval.compare'
     )
 
 

@@ -147,6 +147,7 @@ FIELDS = {
   'model.surrogate_width': number(above=0),
   'model.learned': NAMES_OF_CONSTANTS,
   'model.latent': text(),
+  'model.components': integer(1),
   'model.pick_gradient': text(),
   'model.readout': text(),
   'model.scheduled_sampling': RATES,

@@ -189,7 +189,8 @@ def say_start(run: Prepared, state: states.TrainState) -> None:
   if logging.level_info():
     console.say(parameter_overview.get_parameter_overview(params, include_stats=False))
   for name, own in params.items():
-    console.say(f'{name:9s} {parameter_overview.count_parameters(own):>12,} parameters')
+    if own:
+      console.say(f'{name:9s} {parameter_overview.count_parameters(own):>12,} parameters')
   sets = f'{len(run.train_images)} training and {len(run.test_images)} test images'
   console.say(f'{sets}; step {int(state.step)} of {run.total}')
   if run.start:
@@ -227,6 +228,8 @@ def loop(
     log.add(step, metrics)  # waits for the step before, and so for what was asked
     stopping = bool(asked)
     last = step == run.total or stopping
+    if step == run.total and run.model.fit:
+      state = fitted(config, run, state)
     testing = step == run.total or due(config.train.test_every, step)
     saving = last or due(config.train.checkpoint_every, step)
     trained = Trained(config, run.workdir, step, run.model, state.evaluated(), run.mesh)
@@ -248,6 +251,18 @@ def loop(
       console.say(f'stopped at step {step} of {run.total}; the same command goes on from here')
       break
   return scalars
+
+
+def fitted(config: ConfigDict, run: Prepared, state: states.TrainState) -> states.TrainState:
+  """The state with the statistics of the training images' latents, which `Model.fit` takes."""
+  variables = state.evaluated()
+  trained = Trained(config, run.workdir, int(state.step), run.model, variables, run.mesh)
+  assert run.model.fit
+  found = jax.device_put(
+    run.model.fit(trained.encode(run.train_images)), sharding.replicated(run.mesh)
+  )
+  into = lambda v: v and {**v, 'batch_stats': {**v['batch_stats'], **found}}
+  return state.replace(variables=into(state.variables), ema=into(state.ema))
 
 
 def batch_like(images: data.Images, batch_size: int, mesh: jax.sharding.Mesh) -> Batch:

@@ -17,7 +17,7 @@ from fsvae_jax.metrics.made import Made
 
 config = configuration.load('digits')
 config.model.update(features=(16, 32, 64), latent_dim=64)
-config.train.update(steps=800, learning_rate=4e-3, log_every=50, test_every=0)
+config.train.update(steps=300, log_every=50, test_every=0)
 train.train_and_evaluate(config, 'runs/train')
 trained = inference.restore(config, 'runs/train')
 config.eval.update(seeds=1, probe=100)

@@ -22,7 +22,7 @@ from fsvae_jax.run import pictures, writer
 # %%
 config = configuration.load('digits')
 config.model.update(features=(16, 32, 64), latent_dim=64)
-config.train.update(steps=800, learning_rate=4e-3, log_every=50, test_every=0)
+config.train.update(steps=300, log_every=50, test_every=0)
 try:
   config.train.learnin_rate = 1e-3
 except AttributeError as error:
@@ -32,9 +32,9 @@ except AttributeError as error:
 # ## Training
 #
 # One call. The first step takes ten seconds or more, because JAX *compiles* the whole training step
-# (forward, backward, AdamW) into one program for this shape of batch; the other steps run it. There
-# is no `model.train()`, no `optimizer.zero_grad()`, no `.to(device)`: a step is a function from
-# (parameters, batch, key) to new parameters.
+# (forward, backward, optimizer) into one program for this shape of batch; the other steps run it.
+# There is no `model.train()`, no `optimizer.zero_grad()`, no `.to(device)`: a step is a function
+# from (parameters, batch, key) to new parameters.
 #
 # The networks' sizes are printed first. The folder holds checkpoints, `metrics.jsonl`
 # and pictures; the same call again would find all steps done and return at once.

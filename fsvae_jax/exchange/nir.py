@@ -42,6 +42,10 @@ SAYS = {
     'output': 'y[t]; the host makes the image tanh(sum_t readout_weights[t] * y[t])',
   },
 }
+BEGIN = (
+  'z[0], z[1] are those of a pattern c, drawn by share[c]: z[t, d] = 1 with probability '
+  'rate[c, t * D + d]; the prior is given them and gives z[2], ...'
+)
 INTEGRATED = 'v[t]; the host makes the image tanh(v[T-1])'
 
 
@@ -76,12 +80,15 @@ def graphs(
     'draws': config.draws,
   }
   made = {}
-  for network, own in layers.items():
-    says: dict[str, Any] = {'network': network, **SAYS[network]}
+  for network, says_of in SAYS.items():
+    own = layers[network]
+    says: dict[str, Any] = {'network': network, **says_of}
     if network == 'decoder' and options.readout == 'li':
       says['output'] = INTEGRATED
     elif network == 'decoder':
       says['readout_weights'] = nir_layers.readout_weights(nets, variables)
+    elif network == 'prior' and config.latent == 'mixture':
+      says |= {'begin': BEGIN, **variables['batch_stats']['patterns']}
     made[network] = nir_nodes.NETWORKS[network](config, options, own).graph(about | says)
   return made
 

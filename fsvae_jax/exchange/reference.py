@@ -237,6 +237,8 @@ def state_dict(variables: Any, model: Mapping[str, Any]) -> dict[str, np.ndarray
     for name, there in _FIXED.items()
     if model.get(name, there) != there
   ]
+  if model['latent'] not in ('bernoulli', 'rate'):
+    faults.append(f"model.latent is {model['latent']!r}; there it is 'bernoulli' or 'rate'")
   if faults:
     raise ValueError("the authors' code has no such model:\n  " + '\n  '.join(faults))
   arrays = traverse_util.flatten_dict(variables)

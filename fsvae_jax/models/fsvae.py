@@ -45,6 +45,7 @@ class FSVAEConfig:
   surrogate_width: float = 1.0
   learned: tuple[str, ...] = ()
   latent: str = 'bernoulli'
+  components: int = 200
   pick_gradient: str = 'picked'
   scheduled_sampling: tuple[float, float] = (0.1, 0.3)
   distance: str = 'mmd'
@@ -334,4 +335,5 @@ def make(**fields) -> Model:
     record=of(record),
     unfold=of(unfold) if nets.config.readout in readouts.SO_FAR else None,
     classes=nets.config.classes,
+    fit=nets.latent.fit,
   )

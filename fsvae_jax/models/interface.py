@@ -41,6 +41,8 @@ class Model(NamedTuple):
     unfold: (variables, latent) -> images [B, T, H, W, C] as they stand after each step, the last
       being what `decode` gives; None for a model without time, or whose read-out needs all steps.
     classes: how many classes labels tell apart; 0 for a model that takes none.
+    fit: latents of all training images -> {network: running statistics} that are set when training
+      ends; None of a model that has none.
   """
 
   init: Callable
@@ -55,6 +57,7 @@ class Model(NamedTuple):
   record: Callable | None = None
   unfold: Callable | None = None
   classes: int = 0
+  fit: Callable | None = None
 
   def reconstruct(
     self, variables: Variables, image_BHWC: jax.Array, key: jax.Array, label: Any = None
@@ -103,6 +106,8 @@ class Latent(NamedTuple):
     weight: of the distance in the loss.
     replay: (run, z_BTD, x_BTD=None): runs the networks that make this z of x, or, without x, in the
       prior; for what `run` records.
+    fit: z_NTD of all training images -> {network: running statistics} that are set when training
+      ends; None of a latent that has none.
   """
 
   networks: Mapping[str, nn.Module]
@@ -114,3 +119,4 @@ class Latent(NamedTuple):
   distance: Callable
   weight: float
   replay: Callable
+  fit: Callable | None = None

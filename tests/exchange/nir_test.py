@@ -94,6 +94,20 @@ def test_a_host_that_picks_draws_the_latent_of_the_model(case, tmp_path):
     np.testing.assert_array_equal(z_BD, z_BTD[:, t])
 
 
+def test_the_patterns_of_a_mixture_go_with_the_priors_graph(tmp_path):
+  own = config(latent='mixture', components=3)
+  variables = models.make(own).init(jax.random.key(0))
+  patterns = {'share': np.array([0.5, 0.3, 0.2]), 'rate': np.linspace(0, 1, 36).reshape(3, 12)}
+  variables['batch_stats']['patterns'] = patterns
+  graphs = exchange.graphs(own, variables)
+  assert set(graphs) == {'encoder', 'posterior', 'prior', 'decoder'}
+  nir.write(tmp_path / 'prior.nir', graphs['prior'])
+  about = exchange.read(tmp_path / 'prior.nir').metadata
+  for name, value in patterns.items():
+    np.testing.assert_array_equal(about[name], value)
+  assert 'share[c]' in about['begin']
+
+
 def test_an_export_has_graphs_spikes_and_the_size_of_every_layer(case, tmp_path):
   run = types.SimpleNamespace(
     config=types.SimpleNamespace(model=case.config),

@@ -1,5 +1,5 @@
 """Latents: how z comes about. One file a latent, and a row here: config -> `interface.Latent`."""
 
-from fsvae_jax.models.latents import bernoulli, rate
+from fsvae_jax.models.latents import bernoulli, mixture, rate
 
-LATENTS = {'bernoulli': bernoulli.make, 'rate': rate.make}
+LATENTS = {'bernoulli': bernoulli.make, 'mixture': mixture.make, 'rate': rate.make}

@@ -181,13 +181,19 @@ def shift(z_BTD: jax.Array) -> jax.Array:
   return jnp.pad(z_BTD, ((0, 0), (1, 0), (0, 0)))[:, :-1]
 
 
-def sample(step: Callable, picks_BTD: jax.Array, x_BTD: jax.Array | None = None) -> jax.Array:
+def sample(
+  step: Callable,
+  picks_BTD: jax.Array,
+  x_BTD: jax.Array | None = None,
+  begin_with: Callable | None = None,
+) -> jax.Array:
   """A sample z [B, T, D]: z[t] picked from `step`'s K spikes on concat(x[t], z[t-1]), or on z[t-1].
 
   Args:
     step: the posterior's (with `x_BTD`) or the prior's (without).
     picks_BTD: [B, T, D] integers in [0, K).
     x_BTD: [B, T, D] encoder spikes, or None.
+    begin_with: (t, z_BD) -> z_BD that is taken in its place.
 
   Raises:
     ValueError: for picks that are no integers, x that is not of floats, or shapes that do not fit.
@@ -202,6 +208,8 @@ def sample(step: Callable, picks_BTD: jax.Array, x_BTD: jax.Array | None = None)
     x_BD = () if x_BTD is None else (at(x_BTD, t),)
     spikes_BDK, residues = step(jnp.concatenate((*x_BD, z_BD), axis=-1), residues)
     z_BD = take(spikes_BDK, at(picks_BTD, t))
+    if begin_with:
+      z_BD = begin_with(t, z_BD)
     return (z_BD, residues), z_BD
 
   z_BTD = jnp.zeros_like(picks_BTD, dtype=jnp.float32)

@@ -1,0 +1,106 @@
+"""The mixture with which a sample begins: its fit, its draws, and the prior that goes on."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fsvae_jax import inference, train
+from fsvae_jax.compute.recurrence import at
+from fsvae_jax.models import fsvae
+from fsvae_jax.models.latents import bernoulli, mixture
+from fsvae_jax.models.passes import Pass
+from tests import smoke
+
+pytestmark = pytest.mark.usefixtures('quick_compilation')
+
+FIELDS = {'image_size': 8, 'features': (4,), 'timesteps': 4, 'latent_dim': 5, 'draws': 3}
+KEY = jax.random.key(0)
+# Two patterns of two steps, [C, T * D], which no latent is half-way between.
+RATES = np.repeat(np.array([[0.05, 0.95], [0.95, 0.05]], np.float32), 5, axis=1)
+SHARES = np.array([0.25, 0.75], np.float32)
+
+
+def latents(count, rng):
+  """Latents [count, 4, 5] that begin with one of the two patterns."""
+  rates_NF = RATES[rng.choice(2, count, p=SHARES)]
+  first_NTD = (rng.random(rates_NF.shape) < rates_NF).reshape(count, 2, 5)
+  return np.concatenate((first_NTD, rng.random((count, 2, 5)) < 0.5), axis=1).astype(np.float32)
+
+
+def model(patterns=None):
+  """A spiking model with random statistics, so that its prior fires, and with these patterns."""
+  nets = fsvae.build(fsvae.FSVAEConfig(latent='mixture', components=2, **FIELDS))
+  variables = fsvae.init(nets, KEY)
+  stats = jax.tree.map(lambda x: 0.05 * jnp.ones_like(x), variables['batch_stats'])
+  stats['patterns'] = patterns or variables['batch_stats']['patterns']
+  return nets, {**variables, 'batch_stats': stats}
+
+
+def fitted():
+  return model({'share': jnp.asarray(SHARES), 'rate': jnp.round(jnp.asarray(RATES))})
+
+
+def test_the_fit_finds_the_patterns_that_latents_begin_with():
+  found = mixture.fit(2, latents(2000, np.random.default_rng(1)))['patterns']
+  order = np.argsort(found['share'])
+  np.testing.assert_allclose(found['share'][order], SHARES, atol=0.03)
+  np.testing.assert_allclose(found['rate'][order], RATES, atol=0.03)
+
+
+def test_fewer_latents_than_patterns_leave_some_without_a_share():
+  found = mixture.fit(9, latents(3, np.random.default_rng(1)))['patterns']
+  assert found['share'].shape == (9,) and np.count_nonzero(found['share']) == 3
+  np.testing.assert_allclose(found['share'].sum(), 1, rtol=1e-6)
+
+
+def test_samples_begin_with_the_patterns_as_often_as_they_come():
+  nets, variables = fitted()
+  z_BTD = np.asarray(fsvae.sample(nets, variables, KEY, 4000))
+  first_BF = z_BTD[:, :2].reshape(4000, 10)
+  of_pattern_BC = (first_BF[:, None] == np.round(RATES)).all(-1)
+  assert of_pattern_BC.any(1).all()
+  np.testing.assert_allclose(of_pattern_BC.mean(0), SHARES, atol=0.03)
+
+
+def test_the_prior_goes_on_from_the_first_steps():
+  nets, variables = fitted()
+  draws = nets.latent.draw(KEY, 50)
+  z_BTD = nets.latent.sample(Pass(nets.modules, variables), draws)
+  p_BTDK, _ = Pass(nets.modules, variables)('prior', bernoulli.shift(z_BTD))
+  own_BTD = bernoulli.take(p_BTDK, draws['picks'])
+  np.testing.assert_array_equal(z_BTD[:, 2:], own_BTD[:, 2:])
+  assert 0 < z_BTD[:, 2:].mean() < 1 and np.any(z_BTD[:, :2] != own_BTD[:, :2])
+
+
+def test_before_the_fit_samples_are_the_networks_own():
+  nets, variables = model()
+  draws = nets.latent.draw(KEY, 50)
+  run = Pass(nets.modules, variables)
+  want = bernoulli.sample(run.step('prior'), draws['picks'])
+  np.testing.assert_array_equal(nets.latent.sample(run, draws), want)
+
+
+def test_a_step_may_be_given_in_place_of_a_sampled_one():
+  nets, variables = model()
+  step = Pass(nets.modules, variables).step('prior')
+  given_BTD = jnp.ones((2, 4, 5)).at[:, 1].set(0)
+  given = lambda t, z_BD: jnp.where(t < 3, at(given_BTD, t), z_BD)
+  z_BTD = bernoulli.sample(step, jnp.zeros((2, 4, 5), int), begin_with=given)
+  np.testing.assert_array_equal(z_BTD[:, :3], given_BTD[:, :3])
+
+
+def test_classes_are_refused():
+  with pytest.raises(ValueError, match="'mixture' has patterns in place of classes.*leave it at 0"):
+    fsvae.make(latent='mixture', classes=10, **FIELDS)
+
+
+def test_a_run_ends_with_patterns_of_its_training_images(tmp_path):
+  config = smoke.config(tmp_path / 'cache', **{'model.latent': 'mixture', 'model.components': 7})
+  train.train_and_evaluate(config, tmp_path / 'run')
+  trained = inference.restore(config, tmp_path / 'run')
+  got = trained.variables['batch_stats']['patterns']
+  want = mixture.fit(7, trained.encode(trained.images('train')))['patterns']
+  np.testing.assert_allclose(got['rate'], want['rate'], atol=1e-5)
+  np.testing.assert_allclose(np.sum(got['share']), 1, rtol=1e-5)
+  assert trained.generate(3).shape == (3, 8, 8, 1)
