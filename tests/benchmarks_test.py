@@ -19,6 +19,7 @@ from benchmarks import (
   ahead,
   fidelity,
   plain,
+  prior,
   quality,
   recipes,
   rounding,
@@ -308,6 +309,30 @@ def test_spikes_of_a_simulator_are_compared_layer_by_layer(main, monkeypatch, tm
   assert f'prior/dense_lif, spikes {spikes_BTF.sum()}' in printed
   assert f'values 24, equal {23 / 24}' in printed
   assert 'encoder, FileNotFoundError' in printed and 'no_such is not installed' in printed
+
+
+def test_a_prior_given_all_steps_reconstructs_and_given_none_samples():
+  own = {'image_size': 8, 'features': (4,), 'timesteps': 3, 'latent_dim': 5, 'draws': 3}
+  nets, key = fsvae.build(fsvae.FSVAEConfig(**own)), jax.random.key(0)
+  variables = fsvae.init(nets, key)
+  stats = jax.tree.map(lambda x: 0.05 * np.ones_like(x), variables['batch_stats'])
+  variables, model = variables | {'batch_stats': stats}, fsvae.make(**own)
+  z_BTD = (np.random.default_rng(0).random((4, 3, 5)) < 0.5).astype(np.float32)
+  go_on = prior.from_first(nets)
+  given = lambda steps: go_on(model, variables, key, z_BTD, np.full(4, steps))
+  np.testing.assert_allclose(given(3), model.decode(variables, z_BTD), atol=1e-6)
+  np.testing.assert_allclose(given(0), model.generate(variables, key, 4), atol=1e-6)
+  assert np.abs(given(1) - given(3)).max() > 0.01 < np.abs(given(1) - given(0)).max()
+
+
+def test_latents_begin_with_patterns_by_their_shares():
+  patterns = {'share': np.array([0.2, 0.8]), 'rate': np.array([[1.0, 0, 1, 0], [0, 1, 0, 1.0]])}
+  z_NTD = prior.begun(patterns, 500, timesteps=3, steps=2)
+  first_N = z_NTD[:, :2].reshape(500, 4)[:, 0]
+  np.testing.assert_array_equal(
+    z_NTD[:, :2].reshape(500, 4), patterns['rate'][1 - first_N.astype(int)]
+  )
+  assert first_N.mean() == pytest.approx(0.2, abs=0.05) and not z_NTD[:, 2].any()
 
 
 def test_weights_are_rounded_layer_by_layer():

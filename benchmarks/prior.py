@@ -1,0 +1,98 @@
+"""Where the prior loses quality: Frechet distances of samples that begin as an image of the data.
+
+    python -m benchmarks.prior --workdir runs/digits
+    python -m benchmarks.prior --workdir runs/mnist --components 50 200 1000 --fad_reference DIR
+
+First, the prior goes on from the posterior's first steps for each test image: from none, which is
+sampling, to all, which is reconstruction. Then its first steps are drawn from mixtures of so many
+patterns, fitted to the posterior's for training images as model.latent 'mixture' does. Distances
+are in the code that evaluation uses, or with --fad_reference in the authors'; one seed.
+"""
+
+import argparse
+import pathlib
+
+import jax.numpy as jnp
+import numpy as np
+
+from fsvae_jax import inference
+from fsvae_jax import main as program
+from fsvae_jax.compute.recurrence import at
+from fsvae_jax.metrics import fad, frechet
+from fsvae_jax.models import fsvae
+from fsvae_jax.models.latents import bernoulli, mixture
+from fsvae_jax.models.passes import Pass
+
+TRAINED_ON = 20_000  # training images at most that a mixture is fitted to
+
+
+def from_first(nets: fsvae.Networks):
+  """A function for `Trained.over` of latents [B, T, D] and [B] of how many steps of each the prior
+  is given: to the images of what it goes on to."""
+
+  def go_on(model, variables, key, first_BTD, given_B):
+    def begin_with(t, z_BD):
+      return jnp.where(t < given_B[:, None], at(first_BTD, t), z_BD)
+
+    picks_BTD = nets.latent.draw(key, len(first_BTD))['picks']
+    step = Pass(nets.modules, variables).step('prior')
+    return model.decode(variables, bernoulli.sample(step, picks_BTD, begin_with=begin_with))
+
+  return go_on
+
+
+def begun(patterns: dict, count: int, timesteps: int, steps: int) -> np.ndarray:
+  """Latents [count, T, D] whose first steps are drawn from patterns; the rest is zero."""
+  rng, rate_CF = np.random.default_rng(0), patterns['rate']
+  rate_NF = rate_CF[rng.choice(len(rate_CF), count, p=patterns['share'] / patterns['share'].sum())]
+  first_NTD = (rng.random(rate_NF.shape) < rate_NF).reshape(count, steps, -1)
+  return np.pad(first_NTD, ((0, 0), (0, timesteps - steps), (0, 0))).astype(np.float32)
+
+
+def rows(trained: inference.Trained, components: list[int], authors: bool):
+  """(what the prior begins with, distance), one after the other."""
+  config = trained.config
+  fields = {name: x for name, x in config.model.items() if name != 'name'}
+  nets = fsvae.build(fsvae.FSVAEConfig(**fields))
+  in_authors = lambda: fad.authors_space(config, trained.mesh)
+  space = in_authors() if authors else fad.own_space(config, trained.images)
+
+  go_on = from_first(nets)
+
+  def distance(first_NTD, steps):
+    images = trained.over(go_on, first_NTD, np.full(len(first_NTD), steps))
+    return frechet.distance(frechet.gaussian(space.code(images)), space.statistics)
+
+  timesteps = config.model.timesteps
+  images = trained.images('test')[: config.eval.images]
+  seeds = range(-(-config.eval.images // len(images)))  # as many latents as images are generated
+  test_NTD = np.concatenate([trained.encode(images, seed) for seed in seeds])
+  for steps in range(timesteps + 1):
+    yield f'{steps} steps of the posterior', distance(test_NTD, steps)
+  images = trained.images('train')
+  chosen = np.linspace(0, len(images) - 1, min(len(images), TRAINED_ON)).astype(int)
+  train_NTD = trained.encode(images[chosen])
+  for steps in (1, 2):
+    for count in components:
+      patterns = mixture.fit(count, train_NTD[:, :steps])['patterns']
+      first_NTD = begun(patterns, config.eval.images, timesteps, steps)
+      yield f'{steps} steps of {count} patterns', distance(first_NTD, steps)
+
+
+def main():
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
+  parser.add_argument('--workdir', type=pathlib.Path, required=True)
+  parser.add_argument('--components', type=int, nargs='+', default=[1, 10, 50, 200])
+  parser.add_argument('--fad_reference', default='')
+  args = parser.parse_args()
+  trained = inference.restore(program.recorded(args.workdir, None), args.workdir)
+  trained.config.eval.fad_reference = args.fad_reference
+  print('| the prior begins with | FAD |\n|---|---|')
+  for begins, distance in rows(trained, args.components, bool(args.fad_reference)):
+    print(f'| {begins} | {distance:.4g} |', flush=True)
+
+
+if __name__ == '__main__':
+  main()
