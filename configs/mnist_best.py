@@ -1,8 +1,9 @@
-"""MNIST in half an hour on two CPU cores, with pictures better than the published ones.
+"""MNIST in half an hour on two CPU cores.
 
     python -m fsvae_jax.main --config=mnist_best
 
-What each choice does: docs/explanation/recipes.md.
+Expect a test reconstruction error of .038 and, in the authors' features, a Frechet distance of 37
+(published: .031 and 35.5, after 150 epochs). What each choice does: docs/explanation/recipes.md.
 """
 
 from fsvae_jax.configs import default
