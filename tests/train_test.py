@@ -418,7 +418,7 @@ def test_flips_mirror_half_of_the_images(config):
 
 def test_a_start_has_a_line_a_network_and_all_its_layers_if_asked(capsys):
   params = {'encoder': {'dense': {'kernel': np.zeros((20, 60)), 'bias': np.zeros(60)}}}
-  run = types.SimpleNamespace(train_images='abc', test_images='d', total=9, changed={})
+  run = types.SimpleNamespace(start={}, train_images='abc', test_images='d', total=9, changed={})
   state = types.SimpleNamespace(variables={'params': params}, step=4)
   train.say_start(run, state)
   brief = 'encoder          1,260 parameters\n3 training and 1 test images; step 4 of 9\n'
