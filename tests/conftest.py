@@ -51,3 +51,15 @@ def quick_compilation():
   jax.config.update('jax_disable_most_optimizations', True)
   yield
   jax.config.update('jax_disable_most_optimizations', False)
+
+
+@pytest.fixture(scope='module')
+def cache(tmp_path_factory):
+  """Where a file's runs keep what they share of the data."""
+  return tmp_path_factory.mktemp('cache')
+
+
+@pytest.fixture
+def config(cache):
+  """The smallest run's."""
+  return smoke.config(cache)

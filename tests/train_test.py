@@ -28,16 +28,6 @@ pytestmark = pytest.mark.usefixtures('quick_compilation')
 
 
 @pytest.fixture(scope='module')
-def cache(tmp_path_factory):
-  return tmp_path_factory.mktemp('cache')
-
-
-@pytest.fixture
-def config(cache):
-  return smoke.config(cache)
-
-
-@pytest.fixture(scope='module')
 def trained(cache, tmp_path_factory):
   """What a whole run returns, and its workdir."""
   workdir = tmp_path_factory.mktemp('trained') / 'run'

@@ -14,16 +14,6 @@ pytestmark = pytest.mark.usefixtures('quick_compilation')
 
 
 @pytest.fixture(scope='module')
-def cache(tmp_path_factory):
-  return tmp_path_factory.mktemp('cache')
-
-
-@pytest.fixture
-def config(cache):
-  return smoke.config(cache)
-
-
-@pytest.fixture(scope='module')
 def short(cache, tmp_path_factory):
   """A finished run of T = 3, and its variables."""
   config, workdir = smoke.config(cache), tmp_path_factory.mktemp('short') / 'run'

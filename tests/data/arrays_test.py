@@ -44,7 +44,7 @@ def test_several_sets_of_idx_files_in_a_folder_are_refused(config, tmp_path):
 
 PLAIN = making.idx(IMAGES)
 NOISE = np.random.default_rng(0).integers(0, 256, (9, 9, 9), np.uint8)
-ZIPPED = gzip.compress(making.idx(NOISE), mtime=0)  # a test's name holds these bytes: no clock in them
+ZIPPED = gzip.compress(making.idx(NOISE), mtime=0)  # tests' names hold these bytes: no clock
 
 
 @pytest.mark.parametrize(
