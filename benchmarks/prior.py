@@ -74,7 +74,7 @@ def rows(trained: inference.Trained, components: list[int], authors: bool):
   train_NTD = trained.encode(images[chosen])
   for steps in (1, 2):
     for count in components:
-      patterns = mixture.fit(count, train_NTD[:, :steps])['patterns']
+      patterns = mixture.fit(count, 0, train_NTD[:, :steps])['patterns']
       first_NTD = begun(patterns, config.eval.images, timesteps, steps)
       yield f'{steps} steps of {count} patterns', distance(first_NTD, steps)
 

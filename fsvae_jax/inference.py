@@ -82,9 +82,11 @@ class Trained(NamedTuple):
       total = result if total is None else jax.tree.map(np.add, total, result)
     return total
 
-  def encode(self, images: data.Images | np.ndarray, seed: int = 0) -> np.ndarray:
-    """Latents of images, uint8 or in [-1, 1]."""
-    return self.over(encode, images, seed=seed)
+  def encode(
+    self, images: data.Images | np.ndarray, seed: int = 0, label: np.ndarray | None = None
+  ) -> np.ndarray:
+    """Latents of images, uint8 or in [-1, 1], and of their labels, integers [N], if given."""
+    return self.over(encode, images, *[label] * (label is not None), seed=seed)
 
   def decode(self, latents: np.ndarray) -> np.ndarray:
     """Images [N, H, W, C] in [-1, 1] of latents."""
@@ -189,9 +191,11 @@ def pixels(images_BHWC: jax.Array) -> jax.Array:
   return data.normalize(images_BHWC) if images_BHWC.dtype == np.uint8 else images_BHWC
 
 
-def encode(model: Model, variables: Any, key: jax.Array, images_BHWC: jax.Array) -> jax.Array:
+def encode(
+  model: Model, variables: Any, key: jax.Array, images_BHWC: jax.Array, *label_B: jax.Array
+) -> jax.Array:
   """`Trained.encode` of a batch."""
-  return model.encode(variables, pixels(images_BHWC), key)
+  return model.encode(variables, pixels(images_BHWC), key, *label_B)
 
 
 def decode(model: Model, variables: Any, key: jax.Array, latents_B: jax.Array) -> jax.Array:

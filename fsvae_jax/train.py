@@ -257,10 +257,10 @@ def fitted(config: ConfigDict, run: Prepared, state: states.TrainState) -> state
   """The state with the statistics of the training images' latents, which `Model.fit` takes."""
   variables = state.evaluated()
   trained = Trained(config, run.workdir, int(state.step), run.model, variables, run.mesh)
+  label_N = run.train_images.labels if run.model.classes else None
   assert run.model.fit
-  found = jax.device_put(
-    run.model.fit(trained.encode(run.train_images)), sharding.replicated(run.mesh)
-  )
+  found = run.model.fit(trained.encode(run.train_images, label=label_N), label_N)
+  found = jax.device_put(found, sharding.replicated(run.mesh))
   into = lambda v: v and {**v, 'batch_stats': {**v['batch_stats'], **found}}
   return state.replace(variables=into(state.variables), ema=into(state.ema))
 

@@ -29,6 +29,7 @@ def config(cache, **fields):
   c = digits.get_config()
   c.data.cache_dir = str(cache)
   c.model.update(image_size=8, features=(6,), timesteps=3, latent_dim=6, draws=3)
+  c.model.latent = 'bernoulli'  # the published one
   c.train.update(
     batch_size=8,
     steps=6,

@@ -30,6 +30,7 @@ from fsvae_jax.spiking import filters
 
 # The reference's buffers that are no parameters of ours.
 _IGNORED = ('num_batches_tracked', 'initial_input', 'membrane_output_layer.coef', 'n_averaged')
+_PATTERNS = 'patterns'  # a mixture's, which theirs does not have: zeros leave them unfitted
 _UNUSED = ('prior.', 'posterior.')  # networks that the authors' ESVAE makes and never runs
 
 
@@ -78,7 +79,7 @@ def _layers(features, latent):
   for i in range(last + 1):
     yield 'encoder', f'conv_{i}', f'encoder.{i}', convolution, SAME
   yield 'encoder', 'dense', 'before_latent_layer', _after(_TURNED, flat), SAME
-  for net in ('posterior', 'prior') if latent == 'bernoulli' else ():
+  for net in ('posterior', 'prior') if latent != 'rate' else ():
     for i in range(3):
       yield net, f'dense_{i}', f'{net}.layers.{i}', _TURNED, SAME
   yield 'decoder', 'dense', 'decoder_input', _after(flat, _TURNED), flat
@@ -95,7 +96,7 @@ def leaves(features: Sequence[int], latent: str = 'bernoulli') -> Table:
   """{path in `variables`: (the reference's name, `Change` of the array)}.
 
   Args:
-    latent: 'bernoulli', of the authors of FSVAE, or 'rate', of those of ESVAE.
+    latent: 'rate', of the authors of ESVAE, or another one, of those of FSVAE.
   """
   table: Table = {}
   if latent == 'rate':
@@ -145,7 +146,9 @@ def fit(state: Mapping[str, np.ndarray], table: Table, like: Any) -> Any:
     for name in sorted(set(state) - names)
     if not name.endswith(_IGNORED)
   ]
-  converted = {}
+  ours_alone = expected.keys() - table.keys()
+  faults += [f'not there: {"/".join(path)}' for path in sorted(ours_alone) if path[1] != _PATTERNS]
+  converted = {path: np.zeros(expected[path], np.float32) for path in ours_alone}
   for path, (name, change) in table.items():
     if name not in state:
       continue
@@ -226,6 +229,8 @@ def import_checkpoint(path: str | pathlib.Path, config: ConfigDict, workdir: str
 def state_dict(variables: Any, model: Mapping[str, Any]) -> dict[str, np.ndarray]:
   """The reference's state dict of `variables`, with its buffers, of which ours have none.
 
+  A mixture's patterns stay out: there, the prior's network makes a sample's first steps.
+
   Args:
     model: fields of the configuration, `config.model`.
 
@@ -237,7 +242,7 @@ def state_dict(variables: Any, model: Mapping[str, Any]) -> dict[str, np.ndarray
     for name, there in _FIXED.items()
     if model.get(name, there) != there
   ]
-  if model['latent'] not in ('bernoulli', 'rate'):
+  if model['latent'] not in ('bernoulli', 'mixture', 'rate'):
     faults.append(f"model.latent is {model['latent']!r}; there it is 'bernoulli' or 'rate'")
   if faults:
     raise ValueError("the authors' code has no such model:\n  " + '\n  '.join(faults))
@@ -250,7 +255,7 @@ def state_dict(variables: Any, model: Mapping[str, Any]) -> dict[str, np.ndarray
   state |= {
     name.replace('running_mean', 'num_batches_tracked'): np.array(0, np.int64) for name in norms
   }
-  if model['latent'] == 'bernoulli':
+  if model['latent'] != 'rate':
     start = np.zeros((1, model['latent_dim'], 1), np.float32)
     state |= {'posterior.initial_input': start, 'prior.initial_input': start}
   coef_T = filters.readout_weights(model['timesteps'])
@@ -267,7 +272,10 @@ def export(trained: Trained, folder: pathlib.Path) -> None:
   Raises:
     ValueError: as `state_dict` does; ImportError without PyTorch.
   """
-  state_dicts.save(folder / 'model.pth', state_dict(trained.variables, trained.config.model))
+  model = trained.config.model
+  state_dicts.save(folder / 'model.pth', state_dict(trained.variables, model))
+  if model.latent == 'mixture':
+    console.say("the mixture's patterns stay out: there, the prior makes a sample's first steps")
 
 
 def parse_flags(argv: list[str]) -> list[str]:

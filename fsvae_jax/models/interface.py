@@ -41,8 +41,8 @@ class Model(NamedTuple):
     unfold: (variables, latent) -> images [B, T, H, W, C] as they stand after each step, the last
       being what `decode` gives; None for a model without time, or whose read-out needs all steps.
     classes: how many classes labels tell apart; 0 for a model that takes none.
-    fit: latents of all training images -> {network: running statistics} that are set when training
-      ends; None of a model that has none.
+    fit: (latents of all training images, their [N] labels or None) -> {network: running statistics}
+      that are set when training ends; None of a model that has none.
   """
 
   init: Callable
@@ -106,8 +106,8 @@ class Latent(NamedTuple):
     weight: of the distance in the loss.
     replay: (run, z_BTD, x_BTD=None): runs the networks that make this z of x, or, without x, in the
       prior; for what `run` records.
-    fit: z_NTD of all training images -> {network: running statistics} that are set when training
-      ends; None of a latent that has none.
+    fit: (z_NTD of all training images, label_N or None) -> {network: running statistics} that are
+      set when training ends; None of a latent that has none.
   """
 
   networks: Mapping[str, nn.Module]

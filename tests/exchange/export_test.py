@@ -45,6 +45,18 @@ def test_to_the_authors_names_and_back_is_the_same_model(tmp_path, latent):
   make_trained.assert_same(back, trained.variables)
 
 
+def test_a_mixture_goes_without_its_patterns_and_comes_back_unfitted(tmp_path):
+  trained = make_trained.make(tmp_path, latent='mixture', features=(4, 6))
+  state = reference.state_dict(trained.variables, trained.config.model)
+  back = reference.convert(state, trained.config.model.features, trained.variables)
+  for part in ('params', 'batch_stats'):
+    patterns = back[part].pop('patterns')
+    assert not any(x.any() for x in patterns.values())
+    make_trained.assert_same(
+      back[part], {n: x for n, x in trained.variables[part].items() if n != 'patterns'}
+    )
+
+
 def test_what_the_authors_code_cannot_be_is_refused_by_name(tmp_path):
   trained = make_trained.make(tmp_path, readout='attention', learned=('tau',), v_th=0.3)
   with pytest.raises(ValueError) as error:

@@ -6,7 +6,8 @@ posterior know one image. Here the first two steps are one of C patterns with no
   c ~ share,   z[t, d] ~ Bernoulli(rate[c, t, d]),   t = 0, 1,
 
 and the prior's network goes on from there. Patterns are of the posterior's spikes for all training
-images, fitted by expectation maximisation when training ends; until then the network begins.
+images, fitted by expectation maximisation when training ends; until then the network begins. Of a
+model with classes, share is p(c | label) for a sample with a label; rates are the same for all.
 """
 
 import functools
@@ -17,7 +18,6 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from fsvae_jax.compute import checks
 from fsvae_jax.compute.layout import batch_split
 from fsvae_jax.compute.recurrence import at
 from fsvae_jax.models.interface import Latent
@@ -31,26 +31,22 @@ LEAST, MOST = 0.005, 0.995  # rates: what was never seen may happen
 
 
 def make(config: Any, neuron: neurons.LIF) -> Latent:
-  """`bernoulli.make`, with the network 'patterns' and its fit; it takes no classes."""
-  if config.classes:
-    raise checks.ArgumentError(
-      f"model.latent 'mixture' has patterns in place of classes, but model.classes is "
-      f'{config.classes}: leave it at 0'
-    )
+  """`bernoulli.make`, with the network 'patterns' and its fit."""
   latent = bernoulli.make(config, neuron)
   steps = min(STEPS, config.timesteps)
-  patterns = Patterns(config.components, steps, config.latent_dim)
+  patterns = Patterns(config.components, steps, config.latent_dim, config.classes)
   return latent._replace(
     networks={**latent.networks, 'patterns': patterns},
     shapes={**latent.shapes, 'patterns': (1, 1 + steps * config.latent_dim)},
     draw=functools.partial(draw, config),
     sample=sample,
-    fit=functools.partial(fit, config.components),
+    fit=functools.partial(fit, config.components, config.classes),
   )
 
 
 class Patterns(nn.Module):
-  """Uniform numbers [B, 1 + T * D] to spikes [B, T, D], and whether the patterns are fitted.
+  """Uniform numbers [B, 1 + T * D], beside them lines [B, N] of labels if there are classes, to
+  spikes [B, T, D], and whether the patterns are fitted.
 
   The first number chooses the pattern, the others its spikes.
   """
@@ -58,20 +54,32 @@ class Patterns(nn.Module):
   components: int
   steps: int
   latent_dim: int
+  classes: int = 0
 
   @nn.compact
   def __call__(self, uniform_BU, train=False):
     del train  # nothing is normalised
-    shape = self.components, self.steps * self.latent_dim
-    share_C = self.variable('batch_stats', 'share', jnp.zeros, shape[:1], jnp.float32).value
-    rate_CF = self.variable('batch_stats', 'rate', jnp.zeros, shape, jnp.float32).value
-    upto_C = jnp.cumsum(share_C)
-    fitted = upto_C[-1] > 0
-    below_BC = uniform_BU[:, :1] * upto_C[-1] < upto_C[None]
+    size = self.steps * self.latent_dim
+    uniform_BU, label_BN = uniform_BU[:, : 1 + size], uniform_BU[:, 1 + size :]
+    share_C = self._kept('share', self.components)
+    rate_CF = self._kept('rate', self.components, size)
+    share_BC = share_C[None]
+    if self.classes:
+      share_NC = self._kept('share_of_class', self.classes, self.components)
+      unlabelled_B1 = 1 - jnp.sum(label_BN, axis=1, keepdims=True)
+      share_BC = _dot(label_BN, share_NC) + unlabelled_B1 * share_BC
+    upto_BC = jnp.cumsum(share_BC, axis=1)
+    below_BC = uniform_BU[:, :1] * upto_BC[:, -1:] < upto_BC
     chosen_BC = below_BC & ~jnp.pad(below_BC, ((0, 0), (1, 0)))[:, :-1]
-    rate_BF = jnp.dot(chosen_BC.astype(rate_CF.dtype), rate_CF, precision='highest')
-    spikes_BF = (uniform_BU[:, 1:] < rate_BF).astype(uniform_BU.dtype)
-    return spikes_BF.reshape(-1, self.steps, self.latent_dim), fitted
+    spikes_BF = uniform_BU[:, 1:] < _dot(chosen_BC.astype(rate_CF.dtype), rate_CF)
+    spikes_BTD = spikes_BF.astype(uniform_BU.dtype).reshape(-1, self.steps, self.latent_dim)
+    return spikes_BTD, jnp.any(share_C > 0)
+
+  def _kept(self, name, *shape):
+    return self.variable('batch_stats', name, jnp.zeros, shape, jnp.float32).value
+
+
+_dot = functools.partial(jnp.dot, precision='highest')
 
 
 def draw(config: Any, key: jax.Array, count: int, train: bool = False) -> dict[str, jax.Array]:
@@ -96,17 +104,24 @@ def sample(run: Pass, draws: bernoulli.Draws) -> jax.Array:
   return bernoulli.sample(run.step('prior'), draws['picks'], begin_with=begin_with)
 
 
-def fit(components: int, z_NTD: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
+def fit(
+  components: int, classes: int, z_NTD: np.ndarray, label_N: np.ndarray | None = None
+) -> dict[str, dict[str, np.ndarray]]:
   """The patterns of N latents, as {'patterns': running statistics}.
 
-  A pattern's rates lean on those of all latents as much as on one latent of its own. Fewer latents
-  than patterns leave some without a share.
+  A pattern's rates lean on those of all latents as much as on one latent of its own. Of fewer
+  latents than patterns, some patterns are alike.
+
+  Args:
+    components: C, how many patterns.
+    classes: of the labels; 0 for a model without.
+    z_NTD: latents, of which the first steps count.
+    label_N: their classes, if there are any. A class without a latent has all latents' shares.
   """
-  count, unused = len(z_NTD), max(0, components - len(z_NTD))
-  components -= unused
+  count = len(z_NTD)
   x_NF = np.ascontiguousarray(z_NTD[:, :STEPS], np.float32).reshape(count, -1)
   mean_F = x_NF.mean(0)
-  rows = np.random.default_rng(0).choice(count, components, replace=False)
+  rows = np.random.default_rng(0).choice(count, components, replace=count < components)
   share_C = np.full(components, 1 / components, np.float32)
   rate_CF = np.clip((x_NF[rows] + mean_F) / 2, LEAST, MOST)
   for _ in range(ITERATIONS):
@@ -117,5 +132,8 @@ def fit(components: int, z_NTD: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
     count_C = weight_NC.sum(0) + 1
     share_C = count_C / count_C.sum()
     rate_CF = np.clip((weight_NC.T @ x_NF + mean_F) / count_C[:, None], LEAST, MOST)
-  share_C, rate_CF = np.pad(share_C, (0, unused)), np.pad(rate_CF, ((0, unused), (0, 0)))
-  return {'patterns': {'share': share_C.astype(np.float32), 'rate': rate_CF.astype(np.float32)}}
+  found = {'share': share_C, 'rate': rate_CF}
+  if classes:
+    of_class = [weight_NC[label_N == n] for n in range(classes)]
+    found['share_of_class'] = np.stack([w.mean(0) if len(w) else share_C for w in of_class])
+  return {'patterns': {name: x.astype(np.float32) for name, x in found.items()}}

@@ -42,16 +42,28 @@ def fitted():
 
 
 def test_the_fit_finds_the_patterns_that_latents_begin_with():
-  found = mixture.fit(2, latents(2000, np.random.default_rng(1)))['patterns']
+  found = mixture.fit(2, 0, latents(2000, np.random.default_rng(1)))['patterns']
   order = np.argsort(found['share'])
   np.testing.assert_allclose(found['share'][order], SHARES, atol=0.03)
   np.testing.assert_allclose(found['rate'][order], RATES, atol=0.03)
 
 
-def test_fewer_latents_than_patterns_leave_some_without_a_share():
-  found = mixture.fit(9, latents(3, np.random.default_rng(1)))['patterns']
-  assert found['share'].shape == (9,) and np.count_nonzero(found['share']) == 3
+def test_fewer_latents_than_patterns_leave_some_alike():
+  found = mixture.fit(9, 0, latents(3, np.random.default_rng(1)))['patterns']
+  assert found['share'].shape == (9,) and len(np.unique(found['rate'], axis=0)) <= 3
   np.testing.assert_allclose(found['share'].sum(), 1, rtol=1e-6)
+
+
+def test_the_patterns_shares_are_fitted_for_every_class():
+  rng = np.random.default_rng(1)
+  z_NTD = latents(2000, rng)
+  second_N = (
+    z_NTD[:, :2].reshape(2000, 10)[:, :5].mean(1) > 0.5
+  )  # which pattern a latent began with
+  found = mixture.fit(2, 3, z_NTD, second_N.astype(int))['patterns']
+  order = np.argsort(found['rate'][:, 0])
+  np.testing.assert_allclose(found['share_of_class'][:2, order], np.eye(2), atol=0.05)
+  np.testing.assert_array_equal(found['share_of_class'][2], found['share'])  # no latent has it
 
 
 def test_samples_begin_with_the_patterns_as_often_as_they_come():
@@ -90,17 +102,31 @@ def test_a_step_may_be_given_in_place_of_a_sampled_one():
   np.testing.assert_array_equal(z_BTD[:, :3], given_BTD[:, :3])
 
 
-def test_classes_are_refused():
-  with pytest.raises(ValueError, match="'mixture' has patterns in place of classes.*leave it at 0"):
-    fsvae.make(latent='mixture', classes=10, **FIELDS)
+def test_a_sample_with_a_label_begins_with_a_pattern_of_its_class():
+  nets = fsvae.build(fsvae.FSVAEConfig(latent='mixture', components=2, classes=2, **FIELDS))
+  variables = fsvae.init(nets, KEY)
+  shares = {'share': jnp.asarray(SHARES), 'share_of_class': jnp.eye(2)}
+  variables['batch_stats']['patterns'] = {**shares, 'rate': jnp.round(jnp.asarray(RATES))}
+  label_B = np.array([0, 1, 1, -1] * 500)
+  z_BTD = np.asarray(fsvae.sample(nets, variables, KEY, 2000, label_B))
+  of_second_B, of_first_B = (
+    (z_BTD[:, :2].reshape(2000, 10) == np.round(rates)).all(1) for rates in RATES[::-1]
+  )
+  assert of_first_B[label_B == 0].all() and of_second_B[label_B == 1].all()
+  np.testing.assert_allclose(of_second_B[label_B < 0].mean(), SHARES[1], atol=0.06)
 
 
-def test_a_run_ends_with_patterns_of_its_training_images(tmp_path):
-  config = smoke.config(tmp_path / 'cache', **{'model.latent': 'mixture', 'model.components': 7})
+@pytest.mark.parametrize('classes', [0, 10])
+def test_a_run_ends_with_patterns_of_its_training_images(tmp_path, classes):
+  fields = {'latent': 'mixture', 'components': 7, 'classes': classes}
+  config = smoke.config(tmp_path / 'cache', **{f'model.{name}': x for name, x in fields.items()})
   train.train_and_evaluate(config, tmp_path / 'run')
   trained = inference.restore(config, tmp_path / 'run')
   got = trained.variables['batch_stats']['patterns']
-  want = mixture.fit(7, trained.encode(trained.images('train')))['patterns']
-  np.testing.assert_allclose(got['rate'], want['rate'], atol=1e-5)
-  np.testing.assert_allclose(np.sum(got['share']), 1, rtol=1e-5)
+  images = trained.images('train')
+  told = images.labels if classes else None
+  want = mixture.fit(7, classes, trained.encode(images, label=told), told)['patterns']
+  assert got.keys() == want.keys()
+  for name, x in want.items():
+    np.testing.assert_allclose(got[name], x, atol=1e-5)
   assert trained.generate(3).shape == (3, 8, 8, 1)
