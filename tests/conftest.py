@@ -3,6 +3,7 @@
 import gc
 import os
 import pathlib
+import signal
 
 import jax
 import pytest
@@ -11,6 +12,7 @@ from tests import smoke
 
 os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} {smoke.xla_flags(4)}'
 jax.config.update('jax_numpy_rank_promotion', 'raise')
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup as well, which has it ignored
 
 
 def pytest_addoption(parser):

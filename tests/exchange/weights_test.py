@@ -113,7 +113,7 @@ def test_importing_the_package_waits_for_no_library():
 def test_unknown_names_and_folders_without_weights_are_told_what_there_is(tmp_path):
   for name in ('mnst', tmp_path, tmp_path / 'nowhere'):
     with pytest.raises(
-      FileNotFoundError, match='no weights .*digits ship with the package.*export'
+      FileNotFoundError, match='no weights .*digits, .*mnist ship with the package.*export'
     ):
       fsvae_jax.load(name)
 
