@@ -3,10 +3,10 @@
     python -m benchmarks.prior --workdir runs/digits
     python -m benchmarks.prior --workdir runs/mnist --components 50 200 1000 --fad_reference DIR
 
-First, the prior goes on from the posterior's first steps for each test image: from none, which is
-sampling, to all, which is reconstruction. Then its first steps are drawn from mixtures of so many
-patterns, fitted to the posterior's for training images as model.latent 'mixture' does. Distances
-are in the code that evaluation uses, or with --fad_reference in the authors'; one seed.
+First, the prior goes on from the posterior's first steps for each test image: from none, where its
+network begins, to all, which is reconstruction. Then its first steps are drawn from mixtures of so
+many patterns, fitted to the posterior's for training images as model.latent 'mixture' does.
+Distances are in the code that evaluation uses, or with --fad_reference in the authors'; one seed.
 """
 
 import argparse
@@ -17,9 +17,10 @@ import numpy as np
 
 from fsvae_jax import inference
 from fsvae_jax import main as program
+from fsvae_jax.compute import checks
 from fsvae_jax.compute.recurrence import at
 from fsvae_jax.metrics import fad, frechet
-from fsvae_jax.models import fsvae
+from fsvae_jax.models import fsvae, inputs
 from fsvae_jax.models.latents import bernoulli, mixture
 from fsvae_jax.models.passes import Pass
 
@@ -35,7 +36,8 @@ def from_first(nets: fsvae.Networks):
       return jnp.where(t < given_B[:, None], at(first_BTD, t), z_BD)
 
     picks_BTD = nets.latent.draw(key, len(first_BTD))['picks']
-    step = Pass(nets.modules, variables).step('prior')
+    unlabelled = inputs.labels(nets.config.classes, None, len(first_BTD))
+    step = Pass(nets.modules, variables, unlabelled).step('prior')
     return model.decode(variables, bernoulli.sample(step, picks_BTD, begin_with=begin_with))
 
   return go_on
@@ -52,6 +54,7 @@ def begun(patterns: dict, count: int, timesteps: int, steps: int) -> np.ndarray:
 def rows(trained: inference.Trained, components: list[int], authors: bool):
   """(what the prior begins with, distance), one after the other."""
   config = trained.config
+  checks.one_of('model.latent', config.model.latent, ('bernoulli', 'mixture'))
   fields = {name: x for name, x in config.model.items() if name != 'name'}
   nets = fsvae.build(fsvae.FSVAEConfig(**fields))
   in_authors = lambda: fad.authors_space(config, trained.mesh)
@@ -72,7 +75,7 @@ def rows(trained: inference.Trained, components: list[int], authors: bool):
   images = trained.images('train')
   chosen = np.linspace(0, len(images) - 1, min(len(images), TRAINED_ON)).astype(int)
   train_NTD = trained.encode(images[chosen])
-  for steps in (1, 2):
+  for steps in (1, 2)[:timesteps]:
     for count in components:
       patterns = mixture.fit(count, 0, train_NTD[:, :steps])['patterns']
       first_NTD = begun(patterns, config.eval.images, timesteps, steps)

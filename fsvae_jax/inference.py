@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from absl import logging
 from jax.sharding import PartitionSpec as P
 from ml_collections import ConfigDict
 
@@ -181,9 +182,23 @@ def restore(config: ConfigDict, workdir: str | pathlib.Path, step: Any = None) -
     state = checkpoints.restore(like, step)
   if state is None:
     raise FileNotFoundError(f'{workdir}/checkpoints is empty: train there first')
-  return Trained(
-    config, workdir, int(state['step']), model, state['ema'] or state['variables'], mesh
-  )
+  variables, step = state['ema'] or state['variables'], int(state['step'])
+  if model.fit and not is_fitted(variables):
+    logging.warning(
+      'step %d of %s was saved before the last one, at which model.latent %r is fitted: samples '
+      "are of the prior's network alone",
+      step,
+      workdir,
+      config.model.latent,
+    )
+  return Trained(config, workdir, step, model, variables, mesh)
+
+
+def is_fitted(variables: Any) -> bool:
+  """Whether the networks without parameters, which are fitted when training ends, have been."""
+  params = variables['params']
+  own = {name: stats for name, stats in variables['batch_stats'].items() if not params[name]}
+  return any(bool(x.any()) for x in jax.tree.leaves(own))
 
 
 def pixels(images_BHWC: jax.Array) -> jax.Array:

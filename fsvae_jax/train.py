@@ -99,8 +99,14 @@ def prepare(config: ConfigDict, workdir: str | pathlib.Path) -> Prepared:
       'spikes that could cost less: leave it at 0'
     )
   variables = jax.eval_shape(model.init, jax.random.key(0))
+  learning = [name for name, own in variables['params'].items() if own]
   for name in config.train.get('only', ()):
-    checks.one_of('train.only', name, variables['params'])
+    checks.one_of('train.only', name, learning)
+  if config.train.get('energy_weight') and set(config.train.get('only', ())) == {'prior'}:
+    raise ValueError(
+      f'train.energy_weight is {config.train.energy_weight}, but the prior, of train.only, has no '
+      "part in a reconstruction's energy: leave it at 0"
+    )
   changed = workdirs.check_same(workdir, config.to_dict())
   begins = config.train.get('start') and not workdirs.has_checkpoints(workdir)
   start = warm_start.begin(config, variables) if begins else {}
@@ -228,20 +234,21 @@ def loop(
     log.add(step, metrics)  # waits for the step before, and so for what was asked
     stopping = bool(asked)
     last = step == run.total or stopping
-    if step == run.total and run.model.fit:
-      state = fitted(config, run, state)
     testing = step == run.total or due(config.train.test_every, step)
     saving = last or due(config.train.checkpoint_every, step)
-    trained = Trained(config, run.workdir, step, run.model, state.evaluated(), run.mesh)
     validated = {}
     if saving:
-      log.check()
-      if run.held_out and not stopping:
-        validated = test_scalars(trained, run.held_out, test_key)
-      checkpoints.save(step, state, validated.get('loss'))
+      with log.paused():
+        if step == run.total and run.model.fit:
+          state = fitted(config, run, state)
+        trained = Trained(config, run.workdir, step, run.model, state.evaluated(), run.mesh)
+        if run.held_out and not stopping:
+          validated = test_scalars(trained, run.held_out, test_key)
+        checkpoints.save(step, state, validated.get('loss'))
     if last or testing or validated or due(config.train.log_every, step):
       scalars = log.line() | {'peak_memory_gb': memory.peak_gb()} | named('validation', validated)
       if testing:
+        trained = Trained(config, run.workdir, step, run.model, state.evaluated(), run.mesh)
         scalars |= test(trained, run.test_images, test_key, out)
       out.scalars(step, scalars)
       log.report(step, scalars)
@@ -260,7 +267,7 @@ def fitted(config: ConfigDict, run: Prepared, state: states.TrainState) -> state
   label_N = run.train_images.labels if run.model.classes else None
   assert run.model.fit
   found = run.model.fit(trained.encode(run.train_images, label=label_N), label_N)
-  found = jax.device_put(found, sharding.replicated(run.mesh))
+  found = jax.device_put(sharding.from_first(found), sharding.replicated(run.mesh))
   into = lambda v: v and {**v, 'batch_stats': {**v['batch_stats'], **found}}
   return state.replace(variables=into(state.variables), ema=into(state.ema))
 

@@ -14,6 +14,8 @@ from fsvae_jax.run import files
 def begin(config: ConfigDict, like: Any) -> dict[str, Any]:
   """The arrays `fitting` of the run in `train.start`: of its newest step, those that tests use.
 
+  Not those of a network without parameters, which is fitted to its own run's latents.
+
   Raises:
     ValueError, FileNotFoundError: if there is no run, nothing to restore, or nothing fits.
   """
@@ -21,7 +23,11 @@ def begin(config: ConfigDict, like: Any) -> dict[str, Any]:
   theirs = configuration.of_run(folder)
   if theirs is None:
     raise FileNotFoundError(f'train.start is {folder}, which has no config.json, so no run')
-  found = fitting(jax.device_get(inference.restore(theirs, folder).variables), like)
+  trained = {
+    part: {name: own for name, own in networks.items() if like['params'][name]}
+    for part, networks in like.items()
+  }
+  found = fitting(jax.device_get(inference.restore(theirs, folder).variables), trained)
   if not found:
     raise ValueError(f'train.start is {folder}: no array there has a name and shape of this model')
   return found

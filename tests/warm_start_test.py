@@ -88,12 +88,35 @@ def test_a_start_is_looked_at_once_and_a_run_goes_on_without_it(config, short, t
   assert train.prepare(config, tmp_path / 'run').start == {}
 
 
+def test_what_a_killed_save_leaves_is_no_run_that_goes_on_without_its_start(
+  config, short, tmp_path
+):
+  config.train.start = str(short[0])
+  (tmp_path / 'run' / 'checkpoints' / '2.orbax-checkpoint-tmp').mkdir(parents=True)
+  assert train.prepare(config, tmp_path / 'run').start
+
+
+def test_the_patterns_of_a_mixture_are_not_taken_from_another_run(cache, config, tmp_path):
+  config.model.latent, config.train.steps = 'mixture', 2
+  train.train_and_evaluate(config, tmp_path / 'short')
+  variables = inference.restore(config, tmp_path / 'short').variables
+  assert variables['batch_stats']['patterns']['share'].any()
+  config.train.start = str(tmp_path / 'short')
+  start = train.prepare(config, tmp_path / 'run').start
+  assert len(start) > 20 and not any('patterns' in name for name in start)
+
+
 @pytest.mark.parametrize(
   'fields, message',
   [
     ({'train.start': 'nowhere'}, 'train.start is .*nowhere, which has no config.json, so no run'),
     ({'train.only': ('piror',)}, "unknown train.only 'piror'; known: .*prior"),
     ({'train.only': ('latent', 'prior')}, "unknown train.only 'latent'"),
+    ({'model.latent': 'mixture', 'train.only': ('patterns',)}, "unknown train.only 'patterns'"),
+    (
+      {'train.only': ('prior',), 'train.energy_weight': 1.0},
+      'train.energy_weight is 1.0, but the prior.*leave it at 0',
+    ),
   ],
 )
 def test_what_is_no_run_or_no_network_is_refused_at_the_start(config, tmp_path, fields, message):

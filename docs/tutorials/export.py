@@ -38,8 +38,9 @@ print('equal:', np.array_equal(loaded.generate(24), trained.generate(24)))
 # ## A program
 #
 # `--format=stablehlo` writes `generate`, `reconstruct` and `decode` as compiled-to-be programs with
-# the weights inside. What is random in a sample, which of K spikes is picked for each step and
-# channel, is an argument: the program has no state and no seed. Here it is called in the same
+# the weights inside. What is random in a sample is an argument, for the program has no state and no
+# seed: which of K spikes is picked for each step and channel, and uniform numbers, of which the
+# mixture makes the first two steps. Here it is called in the same
 # process; elsewhere it needs `jax` and `flatbuffers`, and nothing of this package.
 
 # %%
@@ -47,8 +48,12 @@ export.write(config, 'runs/train', 'stablehlo')
 with open('runs/train/export/stablehlo/generate.jax', 'rb') as file:
   generate = jax.jit(jax.export.deserialize(bytearray(file.read())).call)
 c = config.model
-picks = np.random.default_rng(0).integers(0, c.draws, (24, c.timesteps, c.latent_dim), np.int32)
-generated = np.asarray(generate({'picks': picks}))
+rng = np.random.default_rng(0)
+draws = {
+  'picks': rng.integers(0, c.draws, (24, c.timesteps, c.latent_dim), np.int32),
+  'uniform': rng.random((24, 1 + 2 * c.latent_dim), np.float32),
+}
+generated = np.asarray(generate(draws))
 
 
 def show(images, columns):

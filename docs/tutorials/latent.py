@@ -61,8 +61,8 @@ plt.show()
 #
 # The posterior network fires K spikes for each channel and step, and *one of them is picked* at
 # random. So z[t, d] is one with probability (spikes fired)/K: with K = 1 the latent would be
-# deterministic, with K = 5 probabilities are fifths. The pick is the only randomness in the model,
-# and the same for every network: it is drawn before anything is computed.
+# deterministic, with K = 5 probabilities are fifths. The pick is all that is random in a
+# posterior, and it is drawn before anything is computed.
 #
 # Encoding the same images with four seeds shows how much it matters: how often two samples of one
 # image agree, and what the decoder makes of them.

@@ -22,6 +22,7 @@ def trained(name, **fields):
   """A model of this name, small and quickly trained; `fields` are the configuration's."""
   config = configuration.load('digits')
   config.model.update(image_size=8, features=(16, 32), timesteps=6, latent_dim=32, draws=6)
+  config.model.latent = 'bernoulli'  # the published one
   config.train.update(steps=100, test_every=0, log_every=100)
   config.model.update(fields)
   _, last = train.train_and_evaluate(config, f'runs/own/{name}')

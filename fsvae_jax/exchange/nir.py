@@ -44,7 +44,7 @@ SAYS = {
 }
 BEGIN = (
   'z[0], z[1] are those of a pattern c, drawn by share[c]: z[t, d] = 1 with probability '
-  'rate[c, t * D + d]; the prior is given them and gives z[2], ...'
+  'rate[c, t * D + d], as far as rate goes; the prior is given them and gives the others'
 )
 INTEGRATED = 'v[t]; the host makes the image tanh(v[T-1])'
 
@@ -87,7 +87,7 @@ def graphs(
       says['output'] = INTEGRATED
     elif network == 'decoder':
       says['readout_weights'] = nir_layers.readout_weights(nets, variables)
-    elif network == 'prior' and config.latent == 'mixture':
+    elif network == 'prior' and config.latent == 'mixture' and inference.is_fitted(variables):
       says |= {'begin': BEGIN, **variables['batch_stats']['patterns']}
     made[network] = nir_nodes.NETWORKS[network](config, options, own).graph(about | says)
   return made

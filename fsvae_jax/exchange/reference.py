@@ -213,6 +213,8 @@ def import_checkpoint(path: str | pathlib.Path, config: ConfigDict, workdir: str
   workdir = workdirs.check(workdir)
   if config.model.name != 'fsvae':
     raise ValueError(f'model.name is {config.model.name!r}; checkpoints of the reference are fsvae')
+  if config.train.get('start'):
+    raise ValueError('train.start is given, but this run begins as the checkpoint: leave it empty')
   like = jax.eval_shape(models.make(config.model).init, jax.random.key(0))
   variables = convert(state_dicts.load(path), config.model.features, like)
   variables = jax.tree.map(jnp.asarray, variables)
@@ -223,7 +225,8 @@ def import_checkpoint(path: str | pathlib.Path, config: ConfigDict, workdir: str
     workdirs.claim(workdir, config, {}),
     contextlib.closing(checkpoint.Checkpoints(workdir, config.train.keep)) as checkpoints,
   ):
-    checkpoints.save(0, states.create(variables, optimizer, config.train.ema_decay))
+    only = tuple(config.train.get('only', ()))
+    checkpoints.save(0, states.create(variables, optimizer, config.train.ema_decay, only))
 
 
 def state_dict(variables: Any, model: Mapping[str, Any]) -> dict[str, np.ndarray]:

@@ -23,7 +23,9 @@ class Model(NamedTuple):
     draw: (key, count, train=True) -> draws: all that is random in the loss of `count` images, or in
       one latent of each if it is not to train, as a pytree of arrays [count, ...], of which a part
       goes with a part of the images.
-    loss: (variables, batch, draws, schedule=0, train=True) -> (loss, (batch_stats, metrics)); the
+    loss: (variables, batch, draws, schedule=0, train=True) -> (loss, (batch_stats, metrics));
+      `train` may name the networks that learn, and where that is the prior alone, metrics have no
+      'reconstruction'; the
       batch is {'image': [B, H, W, C] in [-1, 1], 'label': [B] integers, if the data have them},
       `schedule` in [0, 1] is the share of the training that is over, metrics are scalars. With
       count=True, of a model with spikes, also 'accumulates' and 'multiply_accumulates' of an

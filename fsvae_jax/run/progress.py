@@ -1,9 +1,10 @@
 """Progress bars, and the log of a training run: mean metrics, speed, and the check for NaN."""
 
+import contextlib
 import math
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import jax
@@ -74,6 +75,14 @@ class Progress:
     self._steps = []
     self.restart_clock()
     return means
+
+  @contextlib.contextmanager
+  def paused(self) -> Iterator[None]:
+    """Leaves what is done in this context out of the speed; `check`s the steps before it."""
+    self.check()
+    begin = time.perf_counter()
+    yield
+    self._begin += time.perf_counter() - begin
 
   def restart_clock(self) -> None:
     """Leaves out of the speed what lies between two steps: tests, pictures, the start of a save."""

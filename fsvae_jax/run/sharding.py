@@ -5,6 +5,7 @@ are those of the global batch by themselves.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -98,6 +99,6 @@ def _any(flags):
   return jnp.any(flags)
 
 
-def from_first(value: int | bool) -> int | bool:
-  """Process 0's `value`, an int or a bool, in all processes; all must ask."""
-  return value if jax.process_count() == 1 else multihost_utils.broadcast_one_to_all(value).item()
+def from_first(value: Any) -> Any:
+  """Process 0's `value`, a pytree of numbers and arrays, in all processes; all must ask."""
+  return value if jax.process_count() == 1 else multihost_utils.broadcast_one_to_all(value)

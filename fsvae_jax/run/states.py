@@ -69,7 +69,7 @@ def _as_matrix(x):
   return optax.contrib.MuonDimensionNumbers(tuple(range(x.ndim - 1)), -1) if x.ndim > 1 else None
 
 
-# Each of a schedule and a weight decay, which is decoupled; betas are 0.9 and 0.999.
+# Each of a schedule and a weight decay, which is decoupled. Betas are .9 and .999, Muon's is .95.
 OPTIMIZERS = {'adamw': lambda rate, decay: optax.adamw(rate, weight_decay=decay), 'muon': muon}
 
 

@@ -74,8 +74,8 @@ def differences(recorded: dict, config: dict) -> dict:
 
 
 def has_checkpoints(workdir: pathlib.Path) -> bool:
-  """Whether there is anything to go on from."""
-  return any((workdir / 'checkpoints').glob('[0-9]*'))
+  """Whether there is anything to go on from; what a killed save leaves, N.orbax-..., is nothing."""
+  return any(path.name.isdigit() for path in (workdir / 'checkpoints').glob('*'))
 
 
 def check_same(workdir: pathlib.Path, config: dict, sections: Sequence[str] = ()) -> dict:

@@ -56,7 +56,7 @@ def test_every_model_of_the_family_gives_the_packages_images_spiking_ones_bit_fo
 
 @pytest.fixture(scope='module')
 def exported(tmp_path_factory):
-  trained = make_trained.make(tmp_path_factory.mktemp('run'))
+  trained = make_trained.make(tmp_path_factory.mktemp('run'), latent='mixture')
   folder = tmp_path_factory.mktemp('exported')
   stablehlo.export(trained, folder)
   return trained, folder
@@ -69,7 +69,8 @@ assert not {'fsvae_jax', 'flax'} & sys.modules.keys()
 generate = jax.jit(export.deserialize(bytearray(open('generate.jax', 'rb').read())).call)
 for count in (1, 7):
   given = np.load(f'{count}.npz')
-  assert (generate({'picks': given['picks']}) == given['images']).all()
+  draws = {name: given[name] for name in ('picks', 'uniform')}
+  assert (generate(draws) == given['images']).all()
 """
 
 
@@ -78,7 +79,7 @@ def test_a_process_without_the_package_draws_the_same_images_in_batches_of_any_s
   for count in (1, 7):
     _, draws = some(trained, count)
     images = packages(trained, *some(trained, count))['generate'][1]
-    np.savez(folder / f'{count}.npz', picks=draws['picks'], images=images)
+    np.savez(folder / f'{count}.npz', **draws, images=images)
   code = ['-c', "import jax; jax.config.update('jax_disable_most_optimizations', True)\n" + FRESH]
   done = subprocess.run([sys.executable, *code], cwd=folder, capture_output=True, text=True)
   assert done.returncode == 0, done.stderr
@@ -86,7 +87,10 @@ def test_a_process_without_the_package_draws_the_same_images_in_batches_of_any_s
 
 def test_the_folder_says_what_its_programs_take(exported):
   text = (exported[1] / 'README.md').read_text()
-  assert '| generate.jax | {picks: int32[b, 3, 6]} | float32[b, 8, 8, 1] |' in text
+  assert (
+    '| generate.jax | {picks: int32[b, 3, 6], uniform: float32[b, 13]} | float32[b, 8, 8, 1] |'
+    in text
+  )
   assert 'integers from 0 to 2' in text
 
 

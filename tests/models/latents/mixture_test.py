@@ -1,5 +1,7 @@
 """The mixture with which a sample begins: its fit, its draws, and the prior that goes on."""
 
+import shutil
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -130,3 +132,21 @@ def test_a_run_ends_with_patterns_of_its_training_images(tmp_path, classes):
   for name, x in want.items():
     np.testing.assert_allclose(got[name], x, atol=1e-5)
   assert trained.generate(3).shape == (3, 8, 8, 1)
+
+
+def test_a_run_that_is_cut_off_says_that_it_has_no_patterns_and_goes_on_to_the_same_end(
+  tmp_path, caplog
+):
+  fields = {'model.latent': 'mixture', 'model.components': 7}
+  config = smoke.config(tmp_path / 'cache', **fields)
+  train.train_and_evaluate(config, tmp_path / 'whole')
+  shutil.copytree(tmp_path / 'whole', tmp_path / 'cut')
+  shutil.rmtree(tmp_path / 'cut' / 'checkpoints' / '6')
+  with caplog.at_level('WARNING'):
+    inference.restore(config, tmp_path / 'whole')
+    assert not caplog.records
+    unfitted = inference.restore(config, tmp_path / 'cut')
+  assert unfitted.step == 4 and "model.latent 'mixture' is fitted" in caplog.text
+  train.train_and_evaluate(config, tmp_path / 'cut')
+  whole, cut = (inference.restore(config, tmp_path / name).variables for name in ('whole', 'cut'))
+  jax.tree.map(np.testing.assert_array_equal, cut, whole)
