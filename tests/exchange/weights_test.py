@@ -10,7 +10,7 @@ import pytest
 import safetensors.numpy
 
 import fsvae_jax
-from fsvae_jax import configuration
+from fsvae_jax import configuration, inference
 from fsvae_jax.configs import digits, mnist
 from fsvae_jax.exchange import export, reference, weights
 from tests import golden
@@ -103,6 +103,16 @@ def test_the_command_of_a_configuration_names_it_and_what_differs(name):
     f"python -m fsvae_jax.main --config={name} '--config.model.features=(4, 8)' "
     '--config.train.steps=40'
   )
+
+
+@pytest.mark.parametrize('name', weights.names())
+def test_weights_that_ship_are_of_a_finished_run_by_the_command_of_their_card(name):
+  loaded = fsvae_jax.load(name)
+  assert loaded.model.fit and inference.is_fitted(loaded.variables)
+  command = configuration.command(loaded.config)  # which says of the recipe what differs from it
+  assert command in [f'python -m fsvae_jax.main --config={c}' for c in (name, f'{name}_best')]
+  assert f'    {command}\n' in (weights.SHIPPED / name / 'README.md').read_text()
+  assert loaded.step == loaded.config.train.steps
 
 
 def test_importing_the_package_waits_for_no_library():
