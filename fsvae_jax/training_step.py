@@ -1,5 +1,6 @@
 """One step of training, and the gradient that it takes: pure functions."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -40,10 +41,12 @@ def train_step(
 
   def loss_fn(params, batch_stats, batch, draws):
     variables = {'params': {**state.variables['params'], **params}, 'batch_stats': batch_stats}
-    arguments = variables, batch, draws, state.step / total_steps
+    of_batch = functools.partial(
+      model.loss, variables, batch, draws, state.step / total_steps, train=only or True
+    )
     if not config.train.get('energy_weight'):
-      return model.loss(*arguments, train=only or True)
-    total, (batch_stats, metrics) = model.loss(*arguments, train=only or True, count=True)
+      return of_batch()
+    total, (batch_stats, metrics) = of_batch(count=True)
     total, metrics = with_energy(config, total, metrics)
     return total, (batch_stats, metrics)
 

@@ -158,8 +158,7 @@ def forward(
   remat, record = nets.config.remat, 'operations' if count else ''
   run = Pass(nets.modules, variables, label_BN, train=train, remat=remat, record=record)
   z_BTD, terms = nets.latent.infer(run, run('encoder', image), draws, schedule)
-  prior_alone = not isinstance(train, bool) and set(train) == {'prior'}
-  again_BHWC = None if prior_alone else run('decoder', z_BTD)
+  again_BHWC = None if run.train == {'prior'} else run('decoder', z_BTD)
   batch_stats = {**variables['batch_stats'], **run.batch_stats}
   return Forward(again_BHWC, z_BTD, terms, batch_stats, run.records)
 

@@ -39,8 +39,8 @@ class Pass:
     networks, variables: what runs, and with what.
     label_BN: what all networks but the encoder are told of an image's class: a line that fires at
       every step, beside their other inputs; no line for an image without a label.
-    train: whether the networks, or which of them, normalise by the batch's statistics and move the
-      running ones.
+    train: names of the networks that normalise by the batch's statistics and move the running ones;
+      True stands for all.
     batch_stats: {network: running statistics} of those that have run.
     records: {'network/layer': value} of the variable collection `record`, if one is named.
   """
@@ -56,13 +56,14 @@ class Pass:
     record: str = '',
   ) -> None:
     self.networks, self.variables, self.label_BN = networks, variables, label_BN
-    self.train, self._remat, self._record = train, remat, record
+    self.train = frozenset(networks if train is True else train or ())
+    self._remat, self._record = remat, record
     self.batch_stats: dict[str, Any] = {}
     self.records: OrderedDict[str, Any] = OrderedDict()  # whose order jit keeps
 
   def __call__(self, name: str, *args: Any, **kwargs: Any) -> Any:
     own, network = inputs.own(self.variables, name), self.networks[name]
-    train = self.train if isinstance(self.train, bool) else name in self.train
+    train = name in self.train
     apply: Callable[..., Any] = network.apply
     apply = functools.partial(apply, **kwargs) if kwargs else apply
     if self.label_BN is not None and name != 'encoder':
