@@ -234,21 +234,21 @@ def loop(
     log.add(step, metrics)  # waits for the step before, and so for what was asked
     stopping = bool(asked)
     last = step == run.total or stopping
+    if step == run.total and run.model.fit:
+      with log.paused():
+        state = fitted(config, run, state)
     testing = step == run.total or due(config.train.test_every, step)
     saving = last or due(config.train.checkpoint_every, step)
+    trained = Trained(config, run.workdir, step, run.model, state.evaluated(), run.mesh)
     validated = {}
     if saving:
       with log.paused():
-        if step == run.total and run.model.fit:
-          state = fitted(config, run, state)
-        trained = Trained(config, run.workdir, step, run.model, state.evaluated(), run.mesh)
         if run.held_out and not stopping:
           validated = test_scalars(trained, run.held_out, test_key)
         checkpoints.save(step, state, validated.get('loss'))
     if last or testing or validated or due(config.train.log_every, step):
       scalars = log.line() | {'peak_memory_gb': memory.peak_gb()} | named('validation', validated)
       if testing:
-        trained = Trained(config, run.workdir, step, run.model, state.evaluated(), run.mesh)
         scalars |= test(trained, run.test_images, test_key, out)
       out.scalars(step, scalars)
       log.report(step, scalars)

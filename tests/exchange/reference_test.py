@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from fsvae_jax import inference
+from fsvae_jax import inference, models, train
 from fsvae_jax.configs import celeba, mnist
 from fsvae_jax.exchange import reference, state_dicts
 from fsvae_jax.models import fsvae
@@ -96,6 +96,34 @@ def test_a_file_becomes_step_0_of_a_run(tmp_path, suffix):
   state = checkpoint.Checkpoints(tmp_path / 'run', keep=1).restore(like)
   assert int(state.step) == 0
   jax.tree.map(np.testing.assert_array_equal, jax.device_get(state.variables), want)
+
+
+def test_a_run_of_an_imported_file_learns_with_the_networks_that_it_names(tmp_path):
+  np.savez(tmp_path / 'reference.npz', **STATE)
+  config = small(mnist.get_config())
+  config.train.only = ('prior',)
+  reference.import_checkpoint(tmp_path / 'reference.npz', config, tmp_path / 'run')
+  model, optimizer = models.make(config.model), states.make_optimizer(config.train, 1)
+  begin = functools.partial(train.first_state, config, model, optimizer, start={})
+  like = checkpoint.abstract(jax.jit(begin)(jax.random.key(0)))
+  state = checkpoint.Checkpoints(tmp_path / 'run', keep=1).restore(like)
+  assert int(state.step) == 0
+
+
+@pytest.mark.parametrize(
+  'field, value, message',
+  [
+    ('train.start', 'runs/other', 'train.start is given, but this run begins as the checkpoint'),
+    ('model.learned', ('tau',), 'not there: params/decoder/conv_0/.*tau'),
+  ],
+)
+def test_what_a_file_cannot_begin_is_refused(tmp_path, field, value, message):
+  np.savez(tmp_path / 'reference.npz', **STATE)
+  config = small(mnist.get_config())
+  config.update_from_flattened_dict({field: value})
+  with pytest.raises(ValueError, match=message):
+    reference.import_checkpoint(tmp_path / 'reference.npz', config, tmp_path / 'run')
+  assert not (tmp_path / 'run').exists()
 
 
 def test_an_esvae_checkpoint_leaves_out_the_networks_that_its_authors_never_run(tmp_path):

@@ -26,3 +26,22 @@ def test_what_is_soon_done_shows_no_bar(monkeypatch):
   monkeypatch.setattr(sys, 'stderr', Output(True))
   assert list(progress.each(range(3), 'decode')) == [0, 1, 2]
   assert 'decode' not in sys.stderr.getvalue()
+
+
+def test_the_speed_leaves_out_what_is_done_while_paused(monkeypatch):
+  now = [0.0]
+  monkeypatch.setattr(progress.time, 'perf_counter', lambda: now[0])
+  log = progress.Progress(0, 3, batch_size=10)
+  log.add(1, {'loss': 1.0})  # whose end starts the clock
+  now[0] += 2
+  log.add(2, {'loss': 3.0})
+  with log.paused():
+    now[0] += 100
+  assert log.line() == {'train/loss': 2.0, 'images_per_s': 5.0}
+
+
+def test_a_pause_begins_with_a_look_at_the_steps_before():
+  log = progress.Progress(0, 3, batch_size=10)
+  log.add(1, {'loss': float('nan')})
+  with pytest.raises(FloatingPointError, match='loss is nan at step 1'), log.paused():
+    raise AssertionError('nothing is saved of such a state')
