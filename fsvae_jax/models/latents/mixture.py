@@ -132,7 +132,7 @@ def fit(
     count_C = weight_NC.sum(0) + 1
     share_C = count_C / count_C.sum()
     rate_CF = np.clip((weight_NC.T @ x_NF + mean_F) / count_C[:, None], LEAST, MOST)
-  found = {'share': share_C, 'rate': rate_CF}
+  found: dict[str, np.ndarray] = {'share': share_C, 'rate': rate_CF}
   if classes:
     of_class = [weight_NC[label_N == n] for n in range(classes)]
     found['share_of_class'] = np.stack([w.mean(0) if len(w) else share_C for w in of_class])
