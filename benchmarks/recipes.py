@@ -19,13 +19,12 @@ import subprocess
 import sys
 
 from benchmarks import fields
+from fsvae_jax import configuration, data
 from fsvae_jax.run import files, writer
 
 PROBE_STEPS = 40
-EPOCH = 54_000  # images of MNIST and of Fashion-MNIST that are trained on
 COMMON = {
   'data.validation': 10,
-  'train.batch_size': 50,
   'train.log_every': 20,
   'train.test_every': 0,
   'train.checkpoint_every': 100,
@@ -33,9 +32,24 @@ COMMON = {
   'eval.metrics': ('reconstruction', 'fad', 'spikes'),
   'eval.seeds': 1,
 }
-PUBLISHED = {'train.batch_size': 250}
+# Of any configuration a study takes the data and the networks' sizes alone; the recipe is here.
+PUBLISHED = {
+  'model.surrogate': 'reference_rectangle',
+  'model.surrogate_width': 1.0,
+  'model.timesteps': 16,
+  'model.draws': 20,
+  'model.latent': 'bernoulli',
+  'model.distance_weight': -1.0,
+  'train.batch_size': 250,
+  'train.optimizer': 'adamw',
+  'train.learning_rate': 1e-3,
+  'train.schedule': 'constant',
+  'train.warmup_steps': 0,
+  'train.ema_decay': 0.0,
+}
+SMALL_BATCH = PUBLISHED | {'train.batch_size': 50}
 # What differs from the published recipe in all the variants below: that of configs/mnist_best.py.
-STRONG = {
+STRONG = SMALL_BATCH | {
   'model.surrogate': 'triangle',
   'model.surrogate_width': 1.5,
   'model.timesteps': 8,
@@ -49,8 +63,9 @@ STRONG = {
 ADAMW = STRONG | {'train.optimizer': 'adamw', 'train.learning_rate': 1e-3}
 VARIANTS = {
   'published': PUBLISHED,
-  'small batch': {},
+  'small batch': SMALL_BATCH,
   'strong': STRONG,
+  'mixture': STRONG | {'model.latent': 'mixture'},
   **{f'T={t}': STRONG | {'model.timesteps': t} for t in (2, 4, 16)},
   **{f'K={k}': STRONG | {'model.draws': k} for k in (1, 2, 10, 20)},
   **{
@@ -65,6 +80,7 @@ VARIANTS = {
   **{f'rate {r}': STRONG | {'train.learning_rate': float(r)} for r in ('5e-3', '2e-2')},
   'batch 25': STRONG | {'train.batch_size': 25},
   'batch 100': STRONG | {'train.batch_size': 100},
+  **{f'distance x{w}': STRONG | {'model.distance_weight': float(w)} for w in (2, 4)},
   'KLD': STRONG | {'model.distance': 'kld', 'model.distance_weight': 1e-3},
   'mean of K': STRONG | {'model.pick_gradient': 'mean'},
   'learned neurons': STRONG | {'model.learned': ('tau', 'v_th')},
@@ -105,13 +121,21 @@ def rate(workdir):
 
 
 def batch_size(variant):
-  return (COMMON | VARIANTS[variant])['train.batch_size']
+  return VARIANTS[variant]['train.batch_size']
+
+
+def epoch(args):
+  """How many images are trained on: those of the data that are not held out."""
+  config = configuration.load(args.config)
+  config.update_from_flattened_dict(COMMON | fields.parsed(args.fields))
+  images = data.load(config.data, config.model.image_size, config.model.channels, 'train')
+  return len(data.hold_out(images, config.data.validation)[0])
 
 
 def steps_of(variant, config, args, folder):
   """How many steps the budget has for a variant."""
   if args.budget == 'epochs':
-    return max(1, round(args.amount * EPOCH / batch_size(variant)))
+    return max(1, round(args.amount * epoch(args) / batch_size(variant)))
   probe = folder / 'probe'
   train(variant, config, 0, PROBE_STEPS, args, probe)
   return max(1, round(args.amount * 60 * rate(probe) / batch_size(variant)))

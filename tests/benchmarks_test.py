@@ -3,6 +3,7 @@
 (published_operations has a file of its own.)
 """
 
+import argparse
 import itertools
 import json
 import math
@@ -216,6 +217,7 @@ def test_recipes_train_what_is_not_finished_and_rank_by_held_out_images(
 ):
   study = Study()
   monkeypatch.setattr(recipes.subprocess, 'run', study)
+  monkeypatch.setattr(recipes, 'epoch', lambda args: 54_000)
   flags = '--only', 'T=4', 'T=2', '--results', tmp_path / 'r.jsonl', '--runs', tmp_path / 'runs'
   main(recipes, *flags, '--seeds', 1, '--budget', 'epochs', '--amount', 0.5)
   assert study.trained == [('T=4', 0, 540), ('T=2', 0, 540)]
@@ -228,6 +230,12 @@ def test_recipes_train_what_is_not_finished_and_rank_by_held_out_images(
   assert page.read_text().startswith('# Recipes\n\nOwn words.\n\n## mnist, 0.5 epochs\n')
 
 
+def test_an_epoch_of_a_study_is_the_images_that_are_not_held_out(mnist, tmp_path):
+  path = [f'data.path={mnist}', f'data.cache_dir={tmp_path}', 'data.validation=4']
+  count = len(np.load(mnist)['train'])
+  assert recipes.epoch(argparse.Namespace(config='mnist', fields=path)) == count - count // 4
+
+
 def test_recipes_turn_minutes_into_steps_by_a_short_run(main, monkeypatch, tmp_path):
   study = Study()
   monkeypatch.setattr(recipes.subprocess, 'run', study)
@@ -236,8 +244,9 @@ def test_recipes_turn_minutes_into_steps_by_a_short_run(main, monkeypatch, tmp_p
   assert [steps for _, _, steps in study.trained] == [recipes.PROBE_STEPS, 2 * 60 * 100 / 50]
 
 
-def test_every_recipe_is_one_that_trains():
+def test_every_recipe_is_one_that_trains_and_says_all_of_itself():
   for variant in recipes.VARIANTS.values():
+    assert set(recipes.PUBLISHED) <= set(variant)  # nothing of it is left to the configuration
     config = configuration.load('mnist')
     config.update_from_flattened_dict(recipes.COMMON | variant)
     fields.check_all(config)
