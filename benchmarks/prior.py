@@ -47,7 +47,8 @@ def begun(patterns: dict, count: int, timesteps: int, steps: int) -> np.ndarray:
   """Latents [count, T, D] whose first steps are drawn from patterns; the rest is zero."""
   rng, rate_CF = np.random.default_rng(0), patterns['rate']
   rate_NF = rate_CF[rng.choice(len(rate_CF), count, p=patterns['share'] / patterns['share'].sum())]
-  first_NTD = (rng.random(rate_NF.shape) < rate_NF).reshape(count, steps, -1)
+  rate_NTD = rate_NF.reshape(count, steps, -1)
+  first_NTD = rng.random((count, 1, rate_NTD.shape[-1])) < rate_NTD
   return np.pad(first_NTD, ((0, 0), (0, timesteps - steps), (0, 0))).astype(np.float32)
 
 
@@ -75,7 +76,7 @@ def rows(trained: inference.Trained, components: list[int], authors: bool):
   images = trained.images('train')
   chosen = np.linspace(0, len(images) - 1, min(len(images), TRAINED_ON)).astype(int)
   train_NTD = trained.encode(images[chosen])
-  for steps in (1, 2)[:timesteps]:
+  for steps in sorted({1, -(-timesteps // 4), -(-timesteps // 2), timesteps}):
     for count in components:
       patterns = mixture.fit(count, 0, train_NTD[:, :steps])['patterns']
       first_NTD = begun(patterns, config.eval.images, timesteps, steps)

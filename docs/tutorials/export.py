@@ -40,8 +40,8 @@ print('equal:', np.array_equal(loaded.generate(24), trained.generate(24)))
 # `--format=stablehlo` writes `generate`, `reconstruct` and `decode` as compiled-to-be programs with
 # the weights inside. What is random in a sample is an argument, for the program has no state and no
 # seed: which of K spikes is picked for each step and channel, and uniform numbers, of which the
-# mixture makes the first two steps. Here it is called in the same
-# process; elsewhere it needs `jax` and `flatbuffers`, and nothing of this package.
+# mixture makes the first half of the steps. Here it is called in the same process; elsewhere it
+# needs `jax` and `flatbuffers`, and nothing of this package.
 
 # %%
 export.write(config, 'runs/train', 'stablehlo')
@@ -51,7 +51,7 @@ c = config.model
 rng = np.random.default_rng(0)
 draws = {
   'picks': rng.integers(0, c.draws, (24, c.timesteps, c.latent_dim), np.int32),
-  'uniform': rng.random((24, 1 + 2 * c.latent_dim), np.float32),
+  'uniform': rng.random((24, 1 + c.latent_dim), np.float32),
 }
 generated = np.asarray(generate(draws))
 

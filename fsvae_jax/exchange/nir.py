@@ -43,8 +43,9 @@ SAYS = {
   },
 }
 BEGIN = (
-  'z[0], z[1] are those of a pattern c, drawn by share[c]: z[t, d] = 1 with probability '
-  'rate[c, t * D + d], as far as rate goes; the prior is given them and gives the others'
+  'the first z are those of a pattern c, drawn by share[c]: z[t, d] = 1 if noise[d] < '
+  'rate[c, t * D + d], as far as rate goes, noise[d] uniform in 0 ... 1 and the same at all of '
+  'these t; the prior is given them and gives the others'
 )
 INTEGRATED = 'v[t]; the host makes the image tanh(v[T-1])'
 

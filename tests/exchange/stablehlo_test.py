@@ -88,7 +88,7 @@ def test_a_process_without_the_package_draws_the_same_images_in_batches_of_any_s
 def test_the_folder_says_what_its_programs_take(exported):
   text = (exported[1] / 'README.md').read_text()
   assert (
-    '| generate.jax | {picks: int32[b, 3, 6], uniform: float32[b, 13]} | float32[b, 8, 8, 1] |'
+    '| generate.jax | {picks: int32[b, 3, 6], uniform: float32[b, 7]} | float32[b, 8, 8, 1] |'
     in text
   )
   assert 'integers from 0 to 2' in text

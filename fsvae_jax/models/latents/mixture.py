@@ -1,13 +1,15 @@
-"""The Bernoulli latent with a prior whose first steps come of a mixture.
+"""The Bernoulli latent with a prior whose first half comes of a mixture.
 
 At its first step the prior has seen nothing: its D spikes are independent, while those of the
-posterior know one image. Here the first two steps are one of C patterns with noise,
+posterior know one image. Here the first half of the steps, t < T / 2, is one of C patterns,
 
-  c ~ share,   z[t, d] ~ Bernoulli(rate[c, t, d]),   t = 0, 1,
+  c ~ share,   noise[d] ~ U(0, 1),   z[t, d] = 1 if noise[d] < rate[c, t, d] else 0,
 
-and the prior's network goes on from there. Patterns are of the posterior's spikes for all training
-images, fitted by expectation maximisation when training ends; until then the network begins. Of a
-model with classes, share is p(c | label) for a sample with a label; rates are the same for all.
+and the prior's network goes on from there. A neuron's noise is the same at all of these steps: what
+sets an image apart from its pattern does so from step to step. Patterns are of the posterior's
+spikes for all training images, fitted by expectation maximisation when training ends (as if spikes
+were independent, given the pattern); until then the network begins. Of a model with classes, share
+is p(c | label) for a sample with a label; rates are the same for all.
 """
 
 import functools
@@ -18,14 +20,13 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from fsvae_jax.compute.layout import batch_split
+from fsvae_jax.compute import layout
 from fsvae_jax.compute.recurrence import at
 from fsvae_jax.models.interface import Latent
 from fsvae_jax.models.latents import bernoulli
 from fsvae_jax.models.passes import Pass
 from fsvae_jax.spiking import neurons
 
-STEPS = 2
 ITERATIONS = 30
 LEAST, MOST = 0.005, 0.995  # rates: what was never seen may happen
 
@@ -33,22 +34,26 @@ LEAST, MOST = 0.005, 0.995  # rates: what was never seen may happen
 def make(config: Any, neuron: neurons.LIF) -> Latent:
   """`bernoulli.make`, with the network 'patterns' and its fit."""
   latent = bernoulli.make(config, neuron)
-  steps = min(STEPS, config.timesteps)
+  steps = -(-config.timesteps // 2)
   patterns = Patterns(config.components, steps, config.latent_dim, config.classes)
+
+  def fit_first(z_NTD, label_N=None):
+    return fit(config.components, config.classes, z_NTD[:, :steps], label_N)
+
   return latent._replace(
     networks={**latent.networks, 'patterns': patterns},
-    shapes={**latent.shapes, 'patterns': (1, 1 + steps * config.latent_dim)},
+    shapes={**latent.shapes, 'patterns': (1, 1 + config.latent_dim)},
     draw=functools.partial(draw, config),
     sample=sample,
-    fit=functools.partial(fit, config.components, config.classes),
+    fit=fit_first,
   )
 
 
 class Patterns(nn.Module):
-  """Uniform numbers [B, 1 + T * D], beside them lines [B, N] of labels if there are classes, to
-  spikes [B, T, D], and whether the patterns are fitted.
+  """Uniform numbers [B, 1 + D], beside them lines [B, N] of labels if there are classes, to spikes
+  [B, T, D], and whether the patterns are fitted.
 
-  The first number chooses the pattern, the others its spikes.
+  The first number chooses the pattern, the others are the neurons' noise.
   """
 
   components: int
@@ -59,21 +64,21 @@ class Patterns(nn.Module):
   @nn.compact
   def __call__(self, uniform_BU, train=False):
     del train  # nothing is normalised
-    size = self.steps * self.latent_dim
-    uniform_BU, label_BN = uniform_BU[:, : 1 + size], uniform_BU[:, 1 + size :]
+    chance_B1, noise_BD, label_BN = jnp.split(uniform_BU, (1, 1 + self.latent_dim), axis=1)
     share_C = self._kept('share', self.components)
-    rate_CF = self._kept('rate', self.components, size)
+    rate_CF = self._kept('rate', self.components, self.steps * self.latent_dim)
     share_BC = share_C[None]
     if self.classes:
       share_NC = self._kept('share_of_class', self.classes, self.components)
       unlabelled_B1 = 1 - jnp.sum(label_BN, axis=1, keepdims=True)
       share_BC = _dot(label_BN, share_NC) + unlabelled_B1 * share_BC
     upto_BC = jnp.cumsum(share_BC, axis=1)
-    below_BC = uniform_BU[:, :1] * upto_BC[:, -1:] < upto_BC
+    below_BC = chance_B1 * upto_BC[:, -1:] < upto_BC
     chosen_BC = below_BC & ~jnp.pad(below_BC, ((0, 0), (1, 0)))[:, :-1]
-    spikes_BF = uniform_BU[:, 1:] < _dot(chosen_BC.astype(rate_CF.dtype), rate_CF)
-    spikes_BTD = spikes_BF.astype(uniform_BU.dtype).reshape(-1, self.steps, self.latent_dim)
-    return spikes_BTD, jnp.any(share_C > 0)
+    rate_BF = _dot(chosen_BC.astype(rate_CF.dtype), rate_CF)
+    rate_BTD = layout.reshape(rate_BF, len(rate_BF), self.steps, self.latent_dim)
+    spikes_BTD = noise_BD[:, None] < rate_BTD
+    return spikes_BTD.astype(uniform_BU.dtype), jnp.any(share_C > 0)
 
   def _kept(self, name, *shape):
     return self.variable('batch_stats', name, jnp.zeros, shape, jnp.float32).value
@@ -83,17 +88,16 @@ _dot = functools.partial(jnp.dot, precision='highest')
 
 
 def draw(config: Any, key: jax.Array, count: int, train: bool = False) -> dict[str, jax.Array]:
-  """Those of the Bernoulli latent, and 'uniform' [count, 1 + T * D] of a sample's first steps."""
+  """Those of the Bernoulli latent, and 'uniform' [count, 1 + D] of a sample's first half."""
   draws = bernoulli.draw(config, key, count, train)
-  shape = count, 1 + min(STEPS, config.timesteps) * config.latent_dim
-  uniform_key = jax.random.fold_in(key, 1)
-  split = batch_split(count)
+  shape, uniform_key = (count, 1 + config.latent_dim), jax.random.fold_in(key, 1)
+  split = layout.batch_split(count)
   uniform_BU = jax.random.uniform(uniform_key, shape, jnp.float32, out_sharding=split)
   return {**draws, 'uniform': uniform_BU}
 
 
 def sample(run: Pass, draws: bernoulli.Draws) -> jax.Array:
-  """z [B, T, D]: a pattern's first steps, then the prior's."""
+  """z [B, T, D]: a pattern's steps, then the prior's."""
   first_BTD, fitted = run('patterns', draws['uniform'])
   steps = first_BTD.shape[1]
 
@@ -115,11 +119,11 @@ def fit(
   Args:
     components: C, how many patterns.
     classes: of the labels; 0 for a model without.
-    z_NTD: latents, of which the first steps count.
+    z_NTD: the latents' steps of which patterns are made.
     label_N: their classes, if there are any. A class without a latent has all latents' shares.
   """
   count = len(z_NTD)
-  x_NF = np.ascontiguousarray(z_NTD[:, :STEPS], np.float32).reshape(count, -1)
+  x_NF = np.asarray(z_NTD, np.float32).reshape(count, -1)
   mean_F = x_NF.mean(0)
   rows = np.random.default_rng(0).choice(count, components, replace=count < components)
   share_C = np.full(components, 1 / components, np.float32)

@@ -1,5 +1,6 @@
 """The mixture with which a sample begins: its fit, its draws, and the prior that goes on."""
 
+import dataclasses
 import shutil
 
 import jax
@@ -18,16 +19,15 @@ pytestmark = pytest.mark.usefixtures('quick_compilation')
 
 FIELDS = {'image_size': 8, 'features': (4,), 'timesteps': 4, 'latent_dim': 5, 'draws': 3}
 KEY = jax.random.key(0)
-# Two patterns of two steps, [C, T * D], which no latent is half-way between.
+# Two patterns of two steps, half of the latent's, [C, T * D], which no latent is between.
 RATES = np.repeat(np.array([[0.05, 0.95], [0.95, 0.05]], np.float32), 5, axis=1)
 SHARES = np.array([0.25, 0.75], np.float32)
 
 
 def latents(count, rng):
-  """Latents [count, 4, 5] that begin with one of the two patterns."""
+  """First halves of latents [count, 2, 5]: one of the two patterns."""
   rates_NF = RATES[rng.choice(2, count, p=SHARES)]
-  first_NTD = (rng.random(rates_NF.shape) < rates_NF).reshape(count, 2, 5)
-  return np.concatenate((first_NTD, rng.random((count, 2, 5)) < 0.5), axis=1).astype(np.float32)
+  return (rng.random(rates_NF.shape) < rates_NF).reshape(count, 2, 5).astype(np.float32)
 
 
 def model(patterns=None):
@@ -59,9 +59,7 @@ def test_fewer_latents_than_patterns_leave_some_alike():
 def test_the_patterns_shares_are_fitted_for_every_class():
   rng = np.random.default_rng(1)
   z_NTD = latents(2000, rng)
-  second_N = (
-    z_NTD[:, :2].reshape(2000, 10)[:, :5].mean(1) > 0.5
-  )  # which pattern a latent began with
+  second_N = z_NTD[:, 0].mean(1) > 0.5  # which pattern a latent began with
   found = mixture.fit(2, 3, z_NTD, second_N.astype(int))['patterns']
   order = np.argsort(found['rate'][:, 0])
   np.testing.assert_allclose(found['share_of_class'][:2, order], np.eye(2), atol=0.05)
@@ -75,6 +73,17 @@ def test_samples_begin_with_the_patterns_as_often_as_they_come():
   of_pattern_BC = (first_BF[:, None] == np.round(RATES)).all(-1)
   assert of_pattern_BC.any(1).all()
   np.testing.assert_allclose(of_pattern_BC.mean(0), SHARES, atol=0.03)
+
+
+def test_a_neurons_noise_is_one_number_for_all_of_its_pattern():
+  rate_CF = jnp.repeat(jnp.array([[0.3, 0.6]]), 5, axis=1)
+  nets, variables = model({'share': jnp.ones(1), 'rate': rate_CF})
+  nets = fsvae.build(dataclasses.replace(nets.config, components=1))
+  first_BTD = np.asarray(fsvae.sample(nets, variables, KEY, 4000))[:, :2]
+  np.testing.assert_allclose(first_BTD.mean((0, 2)), (0.3, 0.6), atol=0.02)
+  assert (first_BTD[:, 0] <= first_BTD[:, 1]).all()  # who fires at .3 does so at .6
+  between = np.corrcoef(first_BTD[:, 0].T) - np.eye(5)
+  assert np.abs(between).max() < 0.08  # while neurons are independent
 
 
 def test_the_prior_goes_on_from_the_first_steps():
@@ -127,7 +136,8 @@ def test_a_run_ends_with_patterns_of_its_training_images(tmp_path, classes):
   got = trained.variables['batch_stats']['patterns']
   images = trained.images('train')
   told = images.labels if classes else None
-  want = mixture.fit(7, classes, trained.encode(images, label=told), told)['patterns']
+  first_NTD = trained.encode(images, label=told)[:, :2]
+  want = mixture.fit(7, classes, first_NTD, told)['patterns']
   assert got.keys() == want.keys()
   for name, x in want.items():
     np.testing.assert_allclose(got[name], x, atol=1e-5)
