@@ -1,4 +1,4 @@
-# make train [CONFIG=mnist] [ARGS="--config.train.steps=1000"]     make test     make docs
+# make train [CONFIG=mnist] [ARGS="--config.train.steps=1000"]     make test     make test-all     make docs
 # Each sets up .venv by itself; PYTHON=python3.12 chooses the interpreter (3.11 or newer).
 
 PYTHON ?= python3
@@ -9,18 +9,20 @@ ARGS ?=
 # Large arrays on huge pages: a third faster on Linux CPUs (docs/explanation/performance.md).
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 
-.PHONY: train test docs format
+.PHONY: train test test-all docs format
 
 train: $(VENV)/installed
 	$(VENV)/bin/python -m fsvae_jax.main --config=$(CONFIG) $(ARGS)
 
-test: $(VENV)/installed-dev
+# `test` leaves out the tests marked slow, of whole runs and processes: half of the time.
+test: SOME = -m 'not slow'
+test test-all: $(VENV)/installed-dev
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/mypy
 	$(VENV)/bin/shellcheck launch/*.sh launch/slurm.sbatch
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest $(SOME)
 
 # The site, in build/site. A tutorial is executed anew if it or the package has changed.
 docs: $(VENV)/installed-docs $(patsubst docs/%.py,build/%.ipynb,$(wildcard docs/tutorials/*.py))

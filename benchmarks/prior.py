@@ -76,7 +76,7 @@ def rows(trained: inference.Trained, components: list[int], authors: bool):
   images = trained.images('train')
   chosen = np.linspace(0, len(images) - 1, min(len(images), TRAINED_ON)).astype(int)
   train_NTD = trained.encode(images[chosen])
-  for steps in sorted({1, -(-timesteps // 4), -(-timesteps // 2), timesteps}):
+  for steps in sorted({max(1, n * timesteps // 4) for n in (0, 1, 2, 3, 4)}):
     for count in components:
       patterns = mixture.fit(count, 0, train_NTD[:, :steps])['patterns']
       first_NTD = begun(patterns, config.eval.images, timesteps, steps)

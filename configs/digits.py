@@ -10,13 +10,12 @@ from fsvae_jax.configs import default, mnist_best
 
 
 def get_config(kind=''):
-  """The recipe of configs/mnist_best.py at 16x16 (the digits are 8x8), with one convolution less
-  and the published weight of the distance; 15 epochs."""
+  """The recipe of configs/mnist_best.py at 16x16 (the digits are 8x8), with one convolution
+  less; 15 epochs."""
   config = mnist_best.get_config()
   config.data.name = 'digits'
   config.model.image_size = 16
   config.model.features = (32, 64, 128)
-  config.model.distance_weight = -1.0
   config.train.batch_size = 48
   config.train.steps = 500
   config.train.warmup_steps = 50

@@ -11,18 +11,17 @@ from fsvae_jax.configs import default
 
 def get_config(kind=''):
   """The published model with half of the steps, a quarter of the draws, and a mixture for the
-  prior's first steps; a wider surrogate, twice the distance's weight; Muon, small batches, cosine
-  schedule, averaged parameters."""
+  prior's first steps; a wider surrogate; Muon, small batches, cosine schedule, averaged
+  parameters."""
   config = default.get_config()
   config.data.name = 'mnist'
   config.model.timesteps = 8
   config.model.draws = 5
   config.model.latent = 'mixture'
-  config.model.distance_weight = 2.0
   config.model.surrogate = 'triangle'
   config.model.surrogate_width = 1.5
   config.train.batch_size = 50
-  config.train.steps = 2300
+  config.train.steps = 4600
   config.train.optimizer = 'muon'
   config.train.learning_rate = 1e-2
   config.train.schedule = 'cosine'

@@ -68,6 +68,7 @@ def mnist(tmp_path_factory):
   return path
 
 
+@pytest.mark.slow
 def test_fidelity_prints_the_learning_curve(main, mnist, tmp_path):
   small = [*SMALL, 'train.batch_size=8', 'test.images=16', 'test.batch_size=8']
   flags = ['--seeds', '0', '--steps', '2', '--every', '1', '--path', mnist, '--pytorch_init']
@@ -95,6 +96,7 @@ def test_every_kind_of_statistics_gives_a_first_pass():
   np.testing.assert_array_equal(first['prefix'][:, 0], first['per_step'][:, 0])  # one step alike
 
 
+@pytest.mark.slow
 def test_speed_prints_all_its_tables(main, monkeypatch, tmp_path):
   calls = []
 
@@ -116,6 +118,7 @@ def test_speed_prints_all_its_tables(main, monkeypatch, tmp_path):
   assert '| training, batch | images/s |' in printed and '| overhead |' in printed
 
 
+@pytest.mark.slow
 def test_speed_is_measured_with_all_techniques_off():
   small = {'model.features': (4, 4, 4, 4), 'model.latent_dim': 6, 'model.draws': 3}
   kwargs = {'batch': 4, 'timesteps': 2, 'repetitions': 1, 'seconds': 0, 'changed': small}
@@ -154,6 +157,7 @@ class Run:
     return b'', None
 
 
+@pytest.mark.slow
 def test_scaling_counts_predicts_and_measures(main, monkeypatch, tmp_path):
   monkeypatch.setattr(scaling.subprocess, 'Popen', Run)
   main(scaling, '--out', tmp_path / 'scaling.json', *SMALL)
@@ -164,6 +168,7 @@ def test_scaling_counts_predicts_and_measures(main, monkeypatch, tmp_path):
   assert result['measured'][0]['ratio'] == 1 and result['memory']['remat']['images_per_s'] == 50
 
 
+@pytest.mark.slow
 def test_soak_trains_twice_to_the_same_parameters(main, tmp_path):
   small = 'model.image_size=8', 'model.features=(4,8)'  # of the model that compiles sooner
   flags = '--workdir', tmp_path, '--steps', '20', '--kills', '0', '--config', 'digits:ann'
@@ -182,6 +187,7 @@ def test_streaming_reads_and_trains(main, monkeypatch, tmp_path):
   assert result['training']['steps'] == 10 and result['reading']['images'] >= 150
 
 
+@pytest.mark.slow
 def test_quality_counts_images_and_seconds_to_each_error(main, mnist, tmp_path):
   small = *SMALL, 'train.batch_size=8', 'train.steps=4', f'data.path={mnist}'
   flags = '--only', 'T=4', '--errors', '4.0', '1e-9', '--every', '2', '--out', tmp_path / 'out.json'

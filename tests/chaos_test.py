@@ -11,7 +11,7 @@ from benchmarks import soak
 from fsvae_jax import data, train
 from tests import smoke
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
+pytestmark = [pytest.mark.usefixtures('quick_compilation'), pytest.mark.slow]
 
 
 def test_a_run_killed_at_random_moments_ends_as_one_that_was_not(tmp_path, request):

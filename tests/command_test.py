@@ -14,6 +14,8 @@ import pytest
 from fsvae_jax.run import writer
 from tests import smoke
 
+pytestmark = pytest.mark.slow
+
 ROOT = pathlib.Path(__file__).parent.parent
 SMALL = """--config.model.image_size=8 --config.model.features=(4,) --config.model.timesteps=3
 --config.model.latent_dim=6 --config.model.draws=3 --config.train.steps=4

@@ -161,6 +161,7 @@ def test_a_reconstruction_grows_frame_by_frame_over_the_time_steps(run):
   np.testing.assert_allclose(last[8:], samples.quantized(made.reconstructions), atol=1)
 
 
+@pytest.mark.slow
 def test_one_device_gives_the_figures_of_four(run, tmp_path, monkeypatch):
   config, workdir, results = run
   with monkeypatch.context() as patch:
@@ -266,6 +267,7 @@ def test_evaluation_leaves_a_running_save_alone(run):
   unfinished.rmdir()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('test_images', [1, 3])
 def test_a_tiny_test_set_gets_a_report(run, tmp_path, test_images):
   config = copy.deepcopy(run[0])

@@ -122,6 +122,7 @@ def test_the_wheel_holds_the_package_with_its_configurations_and_nothing_else(bu
   assert '\nLicense-Expression: MIT\n' in about and any('LICENSE' in name for name in names)
 
 
+@pytest.mark.slow
 def test_a_run_starts_from_a_file_of_ones_own_in_any_folder(wheel, elsewhere):
   quick = {'HOME': str(elsewhere), 'JAX_PLATFORMS': 'cpu', 'JAX_DISABLE_MOST_OPTIMIZATIONS': '1'}
   run(wheel / 'fsvae_jax', '--config=my.py', cwd=elsewhere, **quick)

@@ -195,6 +195,7 @@ def test_other_images_are_not_gone_on_with(config, finished, tmp_path):
   assert train.train_and_evaluate(config, finished) == (True, {})
 
 
+@pytest.mark.slow
 def test_a_batch_that_not_all_devices_share_is_trained_on_those_that_do(config, tmp_path, capsys):
   config.train.update(batch_size=6, steps=2)
   assert train.train_and_evaluate(config, tmp_path)[0]
@@ -275,6 +276,7 @@ def steps_on(config, devices, steps=20):
   return losses, jax.device_get(state.variables), samples
 
 
+@pytest.mark.slow
 def test_four_devices_train_as_one(config, monkeypatch):
   monkeypatch.setattr(chunks, 'CACHE_BYTES', 1)  # loops over single images
   for network in (networks.Encoder, networks.Decoder):
@@ -331,6 +333,7 @@ def test_the_energy_is_pressed_down_to_its_target_and_no_further(config):
   assert slope(jnp.float32(4e6)) == 0
 
 
+@pytest.mark.slow
 def test_training_with_a_price_on_energy_takes_less_of_it(config, tmp_path):
   config.train.update(steps=40, log_every=1, test_every=0, checkpoint_every=0, energy_weight=1e3)
   train.train_and_evaluate(config, tmp_path / 'run')
@@ -346,6 +349,7 @@ def test_a_price_on_energy_is_refused_where_nothing_spikes(config, tmp_path):
   assert not (tmp_path / 'run').exists()
 
 
+@pytest.mark.slow
 def test_rematerialisation_changes_no_gradient(config):
   kept, program = gradients(config)
   config.model.remat = True

@@ -31,6 +31,7 @@ def assert_equal(got, want, names):
     np.testing.assert_array_equal(got[name], want[name], err_msg=name)
 
 
+@pytest.mark.slow
 def test_more_timesteps_go_on_from_what_fewer_have_learned(config, short, tmp_path):
   workdir, variables = short
   config.model.timesteps = 5
@@ -48,6 +49,7 @@ def test_more_timesteps_go_on_from_what_fewer_have_learned(config, short, tmp_pa
   assert begun < cold
 
 
+@pytest.mark.slow
 def test_what_has_another_shape_begins_anew_and_is_named(config, short, tmp_path, capsys):
   workdir, variables = short
   config.model.latent_dim = 7
@@ -96,6 +98,7 @@ def test_what_a_killed_save_leaves_is_no_run_that_goes_on_without_its_start(
   assert train.prepare(config, tmp_path / 'run').start
 
 
+@pytest.mark.slow
 def test_the_patterns_of_a_mixture_are_not_taken_from_another_run(cache, config, tmp_path):
   config.model.latent, config.train.steps = 'mixture', 2
   train.train_and_evaluate(config, tmp_path / 'short')

@@ -40,8 +40,8 @@ print('equal:', np.array_equal(loaded.generate(24), trained.generate(24)))
 # `--format=stablehlo` writes `generate`, `reconstruct` and `decode` as compiled-to-be programs with
 # the weights inside. What is random in a sample is an argument, for the program has no state and no
 # seed: which of K spikes is picked for each step and channel, and uniform numbers, of which the
-# mixture makes the first half of the steps. Here it is called in the same process; elsewhere it
-# needs `jax` and `flatbuffers`, and nothing of this package.
+# mixture makes the first three quarters of the steps. Here it is called in the same process;
+# elsewhere it needs `jax` and `flatbuffers`, and nothing of this package.
 
 # %%
 export.write(config, 'runs/train', 'stablehlo')

@@ -109,6 +109,7 @@ def test_accumulates_are_those_of_every_single_spike(recorded, path):
   assert sum(want > 0 for want in wanted.values()) >= 7  # most layers did get spikes
 
 
+@pytest.mark.slow
 def test_the_loss_counts_the_same_with_the_gradient_of_every_single_spike():
   """By hand: the spikes of a training pass, as arrays, times what they reach."""
   nets = fsvae.build(fsvae.FSVAEConfig(timesteps=TIMESTEPS, draws=DRAWS, **SIZES))

@@ -62,6 +62,7 @@ def types(tree):
   return {x.dtype for x in jax.tree.leaves(tree)}
 
 
+@pytest.mark.slow
 @every_model
 def test_float32_gives_the_same_float32_under_x64(name, wanted):
   with jax.enable_x64(True):

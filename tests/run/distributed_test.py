@@ -51,6 +51,7 @@ def assert_same_run(workdir, other):
     np.testing.assert_allclose(got[name], want[name], rtol=1e-4, atol=1e-5, err_msg=name)
 
 
+@pytest.mark.slow
 def test_two_processes_survive_losses_and_end_as_one_that_had_none(folder, alone):
   """One is killed, a checkpoint is cut short, one is told to stop; one process alone goes on."""
   workdir = folder / 'two'

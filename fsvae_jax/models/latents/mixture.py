@@ -1,15 +1,17 @@
-"""The Bernoulli latent with a prior whose first half comes of a mixture.
+"""The Bernoulli latent with a prior whose first steps come of a mixture.
 
 At its first step the prior has seen nothing: its D spikes are independent, while those of the
-posterior know one image. Here the first half of the steps, t < T / 2, is one of C patterns,
+posterior know one image. Here the first three quarters of the steps are one of C patterns,
 
   c ~ share,   noise[d] ~ U(0, 1),   z[t, d] = 1 if noise[d] < rate[c, t, d] else 0,
 
-and the prior's network goes on from there. A neuron's noise is the same at all of these steps: what
-sets an image apart from its pattern does so from step to step. Patterns are of the posterior's
-spikes for all training images, fitted by expectation maximisation when training ends (as if spikes
-were independent, given the pattern); until then the network begins. Of a model with classes, share
-is p(c | label) for a sample with a label; rates are the same for all.
+and the prior's network makes the others, which weigh most in the read-out. A neuron's noise is the
+same at all of these steps: what sets an image apart from its pattern does so from step to step.
+
+Patterns are of the posterior's spikes for all training images, fitted by expectation maximisation
+when training ends (as if spikes were independent, given the pattern); until then the network
+begins. Of a model with classes, share is p(c | label) for a sample with a label; rates are the same
+for all.
 """
 
 import functools
@@ -34,7 +36,7 @@ LEAST, MOST = 0.005, 0.995  # rates: what was never seen may happen
 def make(config: Any, neuron: neurons.LIF) -> Latent:
   """`bernoulli.make`, with the network 'patterns' and its fit."""
   latent = bernoulli.make(config, neuron)
-  steps = -(-config.timesteps // 2)
+  steps = max(1, 3 * config.timesteps // 4)
   patterns = Patterns(config.components, steps, config.latent_dim, config.classes)
 
   def fit_first(z_NTD, label_N=None):
@@ -88,7 +90,7 @@ _dot = functools.partial(jnp.dot, precision='highest')
 
 
 def draw(config: Any, key: jax.Array, count: int, train: bool = False) -> dict[str, jax.Array]:
-  """Those of the Bernoulli latent, and 'uniform' [count, 1 + D] of a sample's first half."""
+  """Those of the Bernoulli latent, and 'uniform' [count, 1 + D] of a sample's first steps."""
   draws = bernoulli.draw(config, key, count, train)
   shape, uniform_key = (count, 1 + config.latent_dim), jax.random.fold_in(key, 1)
   split = layout.batch_split(count)
