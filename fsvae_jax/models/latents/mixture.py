@@ -5,8 +5,8 @@ posterior know one image. Here the first three quarters of the steps are one of 
 
   c ~ share,   noise[d] ~ U(0, 1),   z[t, d] = 1 if noise[d] < rate[c, t, d] else 0,
 
-and the prior's network makes the others, which weigh most in the read-out. A neuron's noise is the
-same at all of these steps: what sets an image apart from its pattern does so from step to step.
+and the prior's network makes the others. A neuron's noise is the same at all of these steps: what
+sets an image apart from its pattern does so from step to step.
 
 Patterns are of the posterior's spikes for all training images, fitted by expectation maximisation
 when training ends (as if spikes were independent, given the pattern); until then the network
