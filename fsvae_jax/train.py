@@ -162,6 +162,8 @@ def train_and_evaluate(
       out_shardings=sharding.replicated(run.mesh),
     )(init_key, run.start)
     state = checkpoints.restore(checkpoint.abstract(state)) or state
+    if state.step < run.total:
+      state = unfitted(state)
     log = progress.Progress(int(state.step), run.total, config.train.batch_size)
     stack.callback(log.close)
     say_start(run, state)
@@ -270,6 +272,21 @@ def fitted(config: ConfigDict, run: Prepared, state: states.TrainState) -> state
   found = jax.device_put(sharding.from_first(found), sharding.replicated(run.mesh))
   into = lambda v: v and {**v, 'batch_stats': {**v['batch_stats'], **found}}
   return state.replace(variables=into(state.variables), ema=into(state.ema))
+
+
+def unfitted(state: states.TrainState) -> states.TrainState:
+  """The state as before the fit: a finished run that gets more steps has outgrown its own."""
+  blank = lambda v: (
+    v
+    and {
+      **v,
+      'batch_stats': {
+        name: own if v['params'][name] else jax.tree.map(jnp.zeros_like, own)
+        for name, own in v['batch_stats'].items()
+      },
+    }
+  )
+  return state.replace(variables=blank(state.variables), ema=blank(state.ema))
 
 
 def batch_like(images: data.Images, batch_size: int, mesh: jax.sharding.Mesh) -> Batch:

@@ -161,3 +161,17 @@ def test_a_run_that_is_cut_off_says_that_it_has_no_patterns_and_goes_on_to_the_s
   train.train_and_evaluate(config, tmp_path / 'cut')
   whole, cut = (inference.restore(config, tmp_path / name).variables for name in ('whole', 'cut'))
   jax.tree.map(np.testing.assert_array_equal, cut, whole)
+
+
+@pytest.mark.slow
+def test_a_finished_run_that_gets_more_steps_gives_up_its_patterns_until_it_ends_again(tmp_path):
+  fields = {'model.latent': 'mixture', 'model.components': 7, 'train.steps': 2}
+  config = smoke.config(tmp_path / 'cache', **fields)
+  train.train_and_evaluate(config, tmp_path / 'run')
+  config.train.update(steps=4, checkpoint_every=3)
+  train.train_and_evaluate(config, tmp_path / 'run')
+  fitted = {
+    step: inference.is_fitted(inference.restore(config, tmp_path / 'run', step).variables)
+    for step in (2, 3, 4)
+  }
+  assert fitted == {2: True, 3: False, 4: True}
