@@ -5,7 +5,7 @@ import pathlib
 
 import pytest
 
-from fsvae_jax import configuration, models
+from fsvae_jax import configuration, fields, models
 
 ROOT = pathlib.Path(__file__).parent.parent
 OWN = """
@@ -68,6 +68,11 @@ def test_a_file_of_ones_own_starts_from_one_of_the_packages(own, monkeypatch):
   with_colon.mkdir()
   (with_colon / 'my.py').write_text(OWN)
   assert configuration.load(f'{with_colon}/my.py:wide').model.features == (64, 64)
+
+
+@pytest.mark.parametrize('text', configuration.names())
+def test_every_configuration_that_is_named_loads_and_holds_what_it_may(text):
+  fields.check_all(configuration.load(text))
 
 
 @pytest.mark.parametrize(
