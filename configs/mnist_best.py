@@ -1,8 +1,8 @@
-"""MNIST in half an hour on two CPU cores.
+"""MNIST in an hour on two CPU cores.
 
     python -m fsvae_jax.main --config=mnist_best
 
-Expect a test reconstruction error of .038 and, in the authors' features, a Frechet distance of 37
+Expect a test reconstruction error of .030 and, in the authors' features, a Frechet distance of 20
 (published: .031 and 35.5, after 150 epochs). What each choice does: docs/explanation/recipes.md.
 """
 
