@@ -48,7 +48,7 @@ PUBLISHED = {
   'train.ema_decay': 0.0,
 }
 SMALL_BATCH = PUBLISHED | {'train.batch_size': 50}
-# What differs from the published recipe in all the variants below: that of configs/mnist_best.py.
+# The recipe of all the variants below: that of configs/mnist_best.py, without the mixture.
 STRONG = SMALL_BATCH | {
   'model.surrogate': 'triangle',
   'model.surrogate_width': 1.5,

@@ -276,17 +276,15 @@ def fitted(config: ConfigDict, run: Prepared, state: states.TrainState) -> state
 
 def unfitted(state: states.TrainState) -> states.TrainState:
   """The state as before the fit: a finished run that gets more steps has outgrown its own."""
-  blank = lambda v: (
-    v
-    and {
-      **v,
-      'batch_stats': {
-        name: own if v['params'][name] else jax.tree.map(jnp.zeros_like, own)
-        for name, own in v['batch_stats'].items()
-      },
+
+  def blank(variables):
+    statistics = {
+      name: own if variables['params'][name] else jax.tree.map(jnp.zeros_like, own)
+      for name, own in variables['batch_stats'].items()
     }
-  )
-  return state.replace(variables=blank(state.variables), ema=blank(state.ema))
+    return {**variables, 'batch_stats': statistics}
+
+  return state.replace(variables=blank(state.variables), ema=state.ema and blank(state.ema))
 
 
 def batch_like(images: data.Images, batch_size: int, mesh: jax.sharding.Mesh) -> Batch:
