@@ -6,9 +6,9 @@
 
 Every figure comes from a process of its own, so that its peak memory is its own; the ratios that
 matter (techniques, huge pages, T, batch) are between processes of one run. Times are medians of
-`--repetitions` calls or more, for `--seconds`, after two to warm up; speed and compilation, of
-three processes: other programs disturb for seconds, or minutes. `plain` turns the techniques of
-docs/explanation/performance.md off.
+`--repetitions` calls or more, for `--seconds`, after two to warm up; on CPUs, speed is that of
+three processes, since other programs disturb for seconds, or minutes. `plain` turns the techniques
+of docs/explanation/performance.md off.
 """
 
 import argparse
@@ -51,12 +51,13 @@ def timed(function, repetitions, at_least):
 
 
 def rates(dtype, repetitions, seconds):
-  """What the device's own matrix products and copies reach: {'gflops', 'copy_gb_per_s'}."""
+  """What a device's own products and copies reach: {'device', 'gflops', 'copy_gb_per_s'}."""
   n = 4096 if jax.default_backend() == 'cpu' else 16384
   a = jnp.ones((n, n), dtype)
   product = jax.jit(lambda a: jnp.matmul(a, a, precision=linear.EXACT))
   copy = jax.jit(lambda a: a + 1)
   return {
+    'device': jax.devices()[0].device_kind,
     'gflops': 2 * n**3 / timed(lambda: product(a), repetitions, seconds) / 1e9,
     'copy_gb_per_s': 2 * a.nbytes / timed(lambda: copy(a), repetitions, seconds) / 1e9,
   }
@@ -209,48 +210,38 @@ def run(only, batches, **kwargs):
   """All measurements, as tables on the way and as one dict; kwargs are those of `measure`."""
   go, dtype = functools.partial(apart, **kwargs), kwargs['dtype']
   machine = go('rates')
-  results = {'dtype': dtype, 'matmul_gflops': machine['gflops']}
+  on_cpu = machine['device'] == 'cpu'
+  processes = 3 if on_cpu else 1
+  results = {'device': machine['device'], 'dtype': dtype, 'matmul_gflops': machine['gflops']}
   results['copy_gb_per_s'] = machine['copy_gb_per_s']
   ceiling = machine['gflops'] / GFLOP_PER_TRAINED_IMAGE
   print(
-    f'{dtype} matrix products: {machine["gflops"]:.0f} GFLOP/s, copies '
+    f'{machine["device"]}, {dtype} matrix products: {machine["gflops"]:.0f} GFLOP/s, copies '
     f'{machine["copy_gb_per_s"]:.0f} GB/s; ceiling {ceiling:.0f} images/s'
   )
   if 'train' in only:
-    header(
-      'training, batch',
-      'images/s',
-      'plain pages',
-      'GFLOP/s',
-      'of the ceiling',
-      'peak GB',
-      'epoch, s',
-    )
-    names = 'train_images_per_s', 'train_images_per_s_plain_pages', 'peak_memory_gb'
-    results |= {name: {} for name in names}
+    header('training, batch', 'images/s', 'GFLOP/s', 'of the ceiling', 'peak GB', 'epoch, s')
+    results |= {'train_images_per_s': {}, 'peak_memory_gb': {}}
     for batch in batches:
-      huge, small = (
-        go('train', huge_pages=huge, batch=batch, processes=3) for huge in (True, False)
-      )
-      speed = huge['images_per_s']
-      figures = speed, small['images_per_s'], huge['peak_memory_gb']
-      for name, figure in zip(names, figures, strict=True):
-        results[name][batch] = figure
-      row(
-        batch,
-        speed,
-        small['images_per_s'],
-        speed * GFLOP_PER_TRAINED_IMAGE,
-        f'{speed / ceiling:.0%}',
-        huge['peak_memory_gb'],
-        MNIST_IMAGES / speed,
-      )
+      result = go('train', batch=batch, processes=processes)
+      speed, peak_gb = result['images_per_s'], result['peak_memory_gb']
+      results['train_images_per_s'][batch] = speed
+      results['peak_memory_gb'][batch] = peak_gb
+      gflops = speed * GFLOP_PER_TRAINED_IMAGE
+      row(batch, speed, gflops, f'{speed / ceiling:.0%}', peak_gb, MNIST_IMAGES / speed)
+  if 'train' in only and on_cpu:
+    header('training on plain pages, batch', 'images/s')
+    results['train_images_per_s_plain_pages'] = {}
+    for batch in batches:
+      speed = go('train', huge_pages=False, batch=batch, processes=processes)['images_per_s']
+      results['train_images_per_s_plain_pages'][batch] = speed
+      row(batch, speed)
   if 'sample' in only:
-    header('batch 250', 'images/s', 'peak GB', '50,000 images, s')
+    header(f'batch {batches[-1]}', 'images/s', 'peak GB', '50,000 images, s')
     for what in ('generate', 'reconstruct'):
-      result = go(what, batch=250, processes=3)
+      result = go(what, batch=batches[-1], processes=processes)
       speed = result['images_per_s']
-      results[f'{what}_images_per_s'] = {250: speed}
+      results[f'{what}_images_per_s'] = {batches[-1]: speed}
       row(what, speed, result['peak_memory_gb'], 50_000 / speed)
   if 'overhead' in only:
     result = go('overhead', batch=batches[-1])
@@ -261,7 +252,7 @@ def run(only, batches, **kwargs):
     row('overhead', f'{result["overhead"]:.1%}')
   if 'compile' in only:
     starts = []
-    for _ in range(3):
+    for _ in range(processes):
       with tempfile.TemporaryDirectory() as cache:
         first, second = (go('train', cache=cache)['compile_s'] for _ in range(2))
       starts.append({'compile_s': first, 'compile_cached_s': second})

@@ -23,9 +23,11 @@ part() { # part NAME SECONDS MODULE ARGUMENTS: a process of its own, its JSON an
   cat "$out/$name.md"
 }
 
-for dtype in float32 bfloat16; do
-  # shellcheck disable=SC2086  # one word a batch size
-  part "speed_$dtype" 360 benchmarks.run --dtype "$dtype" --only train sample overhead \
-    --batches $batches --repetitions "${REPETITIONS:-20}" --seconds "${SECONDS_EACH:-3}" -- "$@"
+for dtype in bfloat16 float32; do
+  for figure in train sample overhead; do
+    # shellcheck disable=SC2086  # one word a batch size
+    part "${figure}_$dtype" 300 benchmarks.run --dtype "$dtype" --only "$figure" \
+      --batches $batches --repetitions "${REPETITIONS:-20}" --seconds "${SECONDS_EACH:-3}" -- "$@"
+  done
 done
 part compile 240 benchmarks.run --only compile --seconds "${SECONDS_EACH:-3}" -- "$@"

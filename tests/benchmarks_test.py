@@ -108,7 +108,9 @@ def test_speed_prints_all_its_tables(main, monkeypatch, tmp_path):
     return speed.measure(what, **kwargs)
 
   monkeypatch.setattr(speed, 'apart', here)
-  monkeypatch.setattr(speed, 'rates', lambda *_: {'gflops': 100.0, 'copy_gb_per_s': 10.0})
+  monkeypatch.setattr(
+    speed, 'rates', lambda *_: {'device': 'cpu', 'gflops': 100.0, 'copy_gb_per_s': 1.0}
+  )
   out = tmp_path / 'new' / 'speed.json'
   parts = '--only', 'train', 'sample', 'overhead'
   small = '--batches', '4', '--repetitions', '1', '--seconds', '0', '--out', out, *SMALL
