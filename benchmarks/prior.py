@@ -12,6 +12,7 @@ Distances are in the code that evaluation uses, or with --fad_reference in the a
 import argparse
 import pathlib
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -43,13 +44,13 @@ def from_first(nets: fsvae.Networks):
   return go_on
 
 
-def begun(patterns: dict, count: int, timesteps: int, steps: int) -> np.ndarray:
-  """Latents [count, T, D] whose first steps are drawn from patterns; the rest is zero."""
-  rng, rate_CF = np.random.default_rng(0), patterns['rate']
-  rate_NF = rate_CF[rng.choice(len(rate_CF), count, p=patterns['share'] / patterns['share'].sum())]
-  rate_NTD = rate_NF.reshape(count, steps, -1)
-  first_NTD = rng.random((count, 1, rate_NTD.shape[-1])) < rate_NTD
-  return np.pad(first_NTD, ((0, 0), (0, timesteps - steps), (0, 0))).astype(np.float32)
+def begun(patterns: dict, count: int, timesteps: int) -> np.ndarray:
+  """Latents [count, T, D] whose first steps are those of a mixture's patterns; the rest is zero."""
+  (components, features), dim = patterns['rate'].shape, len(patterns['mixing'])
+  module = mixture.Patterns(components, features // dim, dim)
+  uniform_BU = jax.random.uniform(jax.random.key(0), (count, 1 + dim))
+  first_NTD, _ = module.apply({'batch_stats': patterns}, uniform_BU)
+  return np.pad(first_NTD, ((0, 0), (0, timesteps - first_NTD.shape[1]), (0, 0)))
 
 
 def rows(trained: inference.Trained, components: list[int], authors: bool):
@@ -79,7 +80,7 @@ def rows(trained: inference.Trained, components: list[int], authors: bool):
   for steps in sorted({max(1, n * timesteps // 4) for n in (0, 1, 2, 3, 4)}):
     for count in components:
       patterns = mixture.fit(count, 0, train_NTD[:, :steps])['patterns']
-      first_NTD = begun(patterns, config.eval.images, timesteps, steps)
+      first_NTD = begun(patterns, config.eval.images, timesteps)
       yield f'{steps} steps of {count} patterns', distance(first_NTD, steps)
 
 

@@ -15,6 +15,7 @@ def get_config(kind=''):
   config = mnist_best.get_config()
   config.data.name = 'digits'
   config.model.image_size = 16
+  config.model.components = 200  # of 1,618 training images
   config.model.features = (32, 64, 128)
   config.train.batch_size = 48
   config.train.steps = 500

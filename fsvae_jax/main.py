@@ -13,7 +13,7 @@
 
 What to train
   --config=NAME           digits, mnist, fashion_mnist, cifar10, celeba, mnist_best,
-                          fashion_mnist_best; or a file of your own
+                          mnist_long, fashion_mnist_best, fashion_mnist_long; or a file of your own
   --config=NAME:KIND      another model on the same data: ann, esvae, taid
   --config.FIELD=VALUE    any field of configs/default.py: --config.train.batch_size=50
   --workdir=DIR           where the run is kept; default runs/NAME or runs/NAME_KIND

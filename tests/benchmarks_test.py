@@ -343,8 +343,9 @@ def test_a_prior_given_all_steps_reconstructs_and_given_none_samples():
 
 
 def test_latents_begin_with_patterns_by_their_shares():
-  patterns = {'share': np.array([0.2, 0.8]), 'rate': np.array([[1.0, 0, 1, 0], [0, 1, 0, 1.0]])}
-  z_NTD = prior.begun(patterns, 500, timesteps=3, steps=2)
+  rates = np.array([[1.0, 0, 1, 0], [0, 1, 0, 1.0]])
+  patterns = {'share': np.array([0.2, 0.8]), 'rate': rates, 'mixing': np.eye(2)}
+  z_NTD = prior.begun(patterns, 500, timesteps=3)
   first_N = z_NTD[:, :2].reshape(500, 4)[:, 0]
   np.testing.assert_array_equal(
     z_NTD[:, :2].reshape(500, 4), patterns['rate'][1 - first_N.astype(int)]

@@ -43,9 +43,10 @@ SAYS = {
   },
 }
 BEGIN = (
-  'the first z are those of a pattern c, drawn by share[c]: z[t, d] = 1 if noise[d] < '
-  'rate[c, t * D + d], as far as rate goes, noise[d] uniform in 0 ... 1 and the same at all of '
-  'these t; the prior is given them and gives the others'
+  'the first z are those of a pattern c, drawn by share[c]: z[t, d] = 1 if Phi(noise[d]) < '
+  'rate[c, t * D + d], as far as rate goes; noise = mixing @ n, n of D independent normal numbers, '
+  'the same at all of these t, and Phi their distribution; the prior is given these z and gives '
+  'the others'
 )
 INTEGRATED = 'v[t]; the host makes the image tanh(v[T-1])'
 

@@ -110,7 +110,7 @@ def test_weights_that_ship_are_of_a_finished_run_by_the_command_of_their_card(na
   loaded = fsvae_jax.load(name)
   assert loaded.model.fit and inference.is_fitted(loaded.variables)
   command = configuration.command(loaded.config)  # which says of the recipe what differs from it
-  assert command in [f'python -m fsvae_jax.main --config={c}' for c in (name, f'{name}_best')]
+  assert command in [f'python -m fsvae_jax.main --config={c}' for c in (name, f'{name}_long')]
   assert f'    {command}\n' in (weights.SHIPPED / name / 'README.md').read_text()
   assert loaded.step == loaded.config.train.steps
 

@@ -3,15 +3,16 @@
 At its first step the prior has seen nothing: its D spikes are independent, while those of the
 posterior know one image. Here the first three quarters of the steps are one of C patterns,
 
-  c ~ share,   noise[d] ~ U(0, 1),   z[t, d] = 1 if noise[d] < rate[c, t, d] else 0,
+  c ~ share,   noise ~ N(0, mixing mixing^T),   z[t, d] = 1 if Phi(noise[d]) < rate[c, t, d] else 0,
 
-and the prior's network makes the others. A neuron's noise is the same at all of these steps: what
-sets an image apart from its pattern does so from step to step.
+and the prior's network makes the others. A neuron's noise is the same at all of these steps, and
+neurons' noises are correlated: what sets an image apart from its pattern does so from step to step,
+and in many neurons together. Phi is the normal distribution's, so that rates stay what they are.
 
 Patterns are of the posterior's spikes for all training images, fitted by expectation maximisation
 when training ends (as if spikes were independent, given the pattern); until then the network
-begins. Of a model with classes, share is p(c | label) for a sample with a label; rates are the same
-for all.
+begins. Of a model with classes, share is p(c | label) for a sample with a label; rates and noise
+are the same for all.
 """
 
 import functools
@@ -31,6 +32,8 @@ from fsvae_jax.spiking import neurons
 
 ITERATIONS = 30
 LEAST, MOST = 0.005, 0.995  # rates: what was never seen may happen
+CORRELATED = 0.5  # the noises' correlations, of those of what patterns leave over
+TAIL = 1e-6  # of the normal distribution, beyond which no noise is drawn
 
 
 def make(config: Any, neuron: neurons.LIF) -> Latent:
@@ -55,7 +58,7 @@ class Patterns(nn.Module):
   """Uniform numbers [B, 1 + D], beside them lines [B, N] of labels if there are classes, to spikes
   [B, T, D], and whether the patterns are fitted.
 
-  The first number chooses the pattern, the others are the neurons' noise.
+  The first number chooses the pattern, the others become the neurons' noise.
   """
 
   components: int
@@ -66,7 +69,7 @@ class Patterns(nn.Module):
   @nn.compact
   def __call__(self, uniform_BU, train=False):
     del train  # nothing is normalised
-    chance_B1, noise_BD, label_BN = jnp.split(uniform_BU, (1, 1 + self.latent_dim), axis=1)
+    chance_B1, uniform_BD, label_BN = jnp.split(uniform_BU, (1, 1 + self.latent_dim), axis=1)
     share_C = self._kept('share', self.components)
     rate_CF = self._kept('rate', self.components, self.steps * self.latent_dim)
     share_BC = share_C[None]
@@ -79,11 +82,18 @@ class Patterns(nn.Module):
     chosen_BC = below_BC & ~jnp.pad(below_BC, ((0, 0), (1, 0)))[:, :-1]
     rate_BF = _dot(chosen_BC.astype(rate_CF.dtype), rate_CF)
     rate_BTD = layout.reshape(rate_BF, len(rate_BF), self.steps, self.latent_dim)
-    spikes_BTD = noise_BD[:, None] < rate_BTD
+    mixing_DD = self._kept('mixing', self.latent_dim, self.latent_dim)
+    noise_BD = _dot(quantile(jnp.clip(uniform_BD, TAIL, 1 - TAIL)), mixing_DD.T)
+    spikes_BTD = noise_BD[:, None] < quantile(rate_BTD)
     return spikes_BTD.astype(uniform_BU.dtype), jnp.any(share_C > 0)
 
   def _kept(self, name, *shape):
     return self.variable('batch_stats', name, jnp.zeros, shape, jnp.float32).value
+
+
+def quantile(probability: jax.Array) -> jax.Array:
+  """Phi^-1 of the normal distribution; infinite at 0 and 1."""
+  return 2**0.5 * jax.lax.erf_inv(2 * probability - 1)
 
 
 _dot = functools.partial(jnp.dot, precision='highest')
@@ -116,7 +126,9 @@ def fit(
   """The patterns of N latents, as {'patterns': running statistics}.
 
   A pattern's rates lean on those of all latents as much as on one latent of its own. Of fewer
-  latents than patterns, some patterns are alike.
+  latents than patterns, some patterns are alike. The noises' correlations are half of those of the
+  neurons' spikes that patterns leave over: with all of them, samples are of more kinds, and more of
+  them are like no image.
 
   Args:
     components: C, how many patterns.
@@ -138,8 +150,20 @@ def fit(
     count_C = weight_NC.sum(0) + 1
     share_C = count_C / count_C.sum()
     rate_CF = np.clip((weight_NC.T @ x_NF + mean_F) / count_C[:, None], LEAST, MOST)
-  found: dict[str, np.ndarray] = {'share': share_C, 'rate': rate_CF}
+  left_NTD = (x_NF - weight_NC @ rate_CF).reshape(z_NTD.shape)
+  found = {'share': share_C, 'rate': rate_CF, 'mixing': mixing(left_NTD)}
   if classes:
     of_class = [weight_NC[label_N == n] for n in range(classes)]
     found['share_of_class'] = np.stack([w.mean(0) if len(w) else share_C for w in of_class])
   return {'patterns': {name: x.astype(np.float32) for name, x in found.items()}}
+
+
+def mixing(left_NTD: np.ndarray) -> np.ndarray:
+  """[D, D]: makes of independent noise that of neurons, of unit variance. left_NTD is what patterns
+  leave of N latents' spikes."""
+  left_ND = left_NTD.sum(1)
+  covariance_DD = left_ND.T @ left_ND
+  spread_D = np.sqrt(np.diag(covariance_DD)) + 1e-6  # of a neuron that is always as its pattern, 0
+  correlation_DD = CORRELATED * covariance_DD / spread_D / spread_D[:, None]
+  np.fill_diagonal(correlation_DD, 1)
+  return np.linalg.cholesky(correlation_DD)

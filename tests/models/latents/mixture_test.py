@@ -35,7 +35,8 @@ def model(patterns=None):
   nets = fsvae.build(fsvae.FSVAEConfig(latent='mixture', components=2, **FIELDS))
   variables = fsvae.init(nets, KEY)
   stats = jax.tree.map(lambda x: 0.05 * jnp.ones_like(x), variables['batch_stats'])
-  stats['patterns'] = patterns or variables['batch_stats']['patterns']
+  own = variables['batch_stats']['patterns']
+  stats['patterns'] = own if patterns is None else {'mixing': jnp.eye(5), **patterns}
   return nets, {**variables, 'batch_stats': stats}
 
 
@@ -82,8 +83,32 @@ def test_a_neurons_noise_is_one_number_for_all_of_its_pattern():
   first_BTD = np.asarray(fsvae.sample(nets, variables, KEY, 4000))[:, :2]
   np.testing.assert_allclose(first_BTD.mean((0, 2)), (0.3, 0.6), atol=0.02)
   assert (first_BTD[:, 0] <= first_BTD[:, 1]).all()  # who fires at .3 does so at .6
-  between = np.corrcoef(first_BTD[:, 0].T) - np.eye(5)
-  assert np.abs(between).max() < 0.08  # while neurons are independent
+
+
+def test_noises_are_correlated_and_rates_stay_what_they_are():
+  mixing_DD = np.linalg.cholesky(0.8 * np.ones((5, 5)) + 0.2 * np.eye(5))
+  rate_CF = jnp.linspace(0.2, 0.6, 10)[None]
+  nets, variables = model({'share': jnp.ones(1), 'rate': rate_CF, 'mixing': jnp.array(mixing_DD)})
+  nets = fsvae.build(dataclasses.replace(nets.config, components=1))
+  first_BF = np.asarray(fsvae.sample(nets, variables, KEY, 4000))[:, :2].reshape(4000, 10)
+  np.testing.assert_allclose(first_BF.mean(0), rate_CF[0], atol=0.02)
+  assert np.corrcoef(first_BF[:, :5].T).min() > 0.45
+  independent = {**variables['batch_stats']['patterns'], 'mixing': jnp.eye(5)}
+  variables['batch_stats']['patterns'] = independent
+  first_BF = np.asarray(fsvae.sample(nets, variables, KEY, 4000))[:, :2].reshape(4000, 10)
+  assert np.abs(np.corrcoef(first_BF[:, :5].T) - np.eye(5)).max() < 0.08
+
+
+def test_the_fit_gives_noises_half_of_the_correlation_that_patterns_leave_over():
+  rng = np.random.default_rng(1)
+  z_NTD = latents(4000, rng)
+  z_NTD[:, :, 1] = z_NTD[:, :, 0]  # equal, pattern or not; beyond that neurons are independent
+  z_NTD[:, :, 4] = 0  # never fires
+  mixing_DD = mixture.fit(2, 0, z_NTD)['patterns']['mixing']
+  correlation_DD = mixing_DD @ mixing_DD.T
+  want_DD = np.eye(5)
+  want_DD[0, 1] = want_DD[1, 0] = mixture.CORRELATED
+  np.testing.assert_allclose(correlation_DD, want_DD, atol=0.04)
 
 
 def test_the_prior_goes_on_from_the_first_steps():
@@ -117,7 +142,8 @@ def test_a_sample_with_a_label_begins_with_a_pattern_of_its_class():
   nets = fsvae.build(fsvae.FSVAEConfig(latent='mixture', components=2, classes=2, **FIELDS))
   variables = fsvae.init(nets, KEY)
   shares = {'share': jnp.asarray(SHARES), 'share_of_class': jnp.eye(2)}
-  variables['batch_stats']['patterns'] = {**shares, 'rate': jnp.round(jnp.asarray(RATES))}
+  rates = {'rate': jnp.round(jnp.asarray(RATES)), 'mixing': jnp.eye(5)}
+  variables['batch_stats']['patterns'] = shares | rates
   label_B = np.array([0, 1, 1, -1] * 500)
   z_BTD = np.asarray(fsvae.sample(nets, variables, KEY, 2000, label_B))
   of_second_B, of_first_B = (
