@@ -343,8 +343,9 @@ def test_a_prior_given_all_steps_reconstructs_and_given_none_samples():
 
 
 def test_latents_begin_with_patterns_by_their_shares():
-  rates = np.array([[1.0, 0, 1, 0], [0, 1, 0, 1.0]])
-  patterns = {'share': np.array([0.2, 0.8]), 'rate': rates, 'mixing': np.eye(2)}
+  of = lambda values: np.array(values, np.float32)
+  rates = of([[1, 0, 1, 0], [0, 1, 0, 1]])
+  patterns = {'share': of([0.2, 0.8]), 'rate': rates, 'mixing': np.eye(2, dtype=np.float32)}
   z_NTD = prior.begun(patterns, 500, timesteps=3)
   first_N = z_NTD[:, :2].reshape(500, 4)[:, 0]
   np.testing.assert_array_equal(
