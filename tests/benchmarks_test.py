@@ -120,6 +120,22 @@ def test_speed_prints_all_its_tables(main, monkeypatch, tmp_path):
   assert '| training, batch | images/s |' in printed and '| overhead |' in printed
 
 
+@pytest.mark.parametrize(('device', 'processes', 'plain'), [('cpu', 3, 1), ('NVIDIA H200', 1, 0)])
+def test_a_card_is_measured_once_and_without_plain_pages(monkeypatch, device, processes, plain):
+  calls = []
+
+  def measured(what, huge_pages=True, processes=1, **_):
+    calls.append((what, huge_pages, processes))
+    speed = {'images_per_s': 100.0, 'peak_memory_gb': 1.0}
+    return {'device': device, 'gflops': 100.0, 'copy_gb_per_s': 1.0} if what == 'rates' else speed
+
+  monkeypatch.setattr(speed, 'apart', measured)
+  results = speed.run(['train', 'sample'], [8], dtype='float32')
+  assert results['device'] == device
+  assert [call for call in calls if not call[1]] == [('train', False, processes)] * plain
+  assert {n for what, _, n in calls if what != 'rates'} == {processes}
+
+
 @pytest.mark.slow
 def test_speed_is_measured_with_all_techniques_off():
   small = {'model.features': (4, 4, 4, 4), 'model.latent_dim': 6, 'model.draws': 3}

@@ -86,17 +86,26 @@ def test_a_neurons_noise_is_one_number_for_all_of_its_pattern():
 
 
 def test_noises_are_correlated_and_rates_stay_what_they_are():
-  mixing_DD = np.linalg.cholesky(0.8 * np.ones((5, 5)) + 0.2 * np.eye(5))
   rate_CF = jnp.linspace(0.2, 0.6, 10)[None]
-  nets, variables = model({'share': jnp.ones(1), 'rate': rate_CF, 'mixing': jnp.array(mixing_DD)})
-  nets = fsvae.build(dataclasses.replace(nets.config, components=1))
-  first_BF = np.asarray(fsvae.sample(nets, variables, KEY, 4000))[:, :2].reshape(4000, 10)
-  np.testing.assert_allclose(first_BF.mean(0), rate_CF[0], atol=0.02)
-  assert np.corrcoef(first_BF[:, :5].T).min() > 0.45
-  independent = {**variables['batch_stats']['patterns'], 'mixing': jnp.eye(5)}
-  variables['batch_stats']['patterns'] = independent
-  first_BF = np.asarray(fsvae.sample(nets, variables, KEY, 4000))[:, :2].reshape(4000, 10)
-  assert np.abs(np.corrcoef(first_BF[:, :5].T) - np.eye(5)).max() < 0.08
+  together_DD = jnp.asarray(np.linalg.cholesky(0.8 * np.ones((5, 5)) + 0.2 * np.eye(5)))
+  correlations = {}
+  for name, mixing_DD in {'together': together_DD, 'apart': jnp.eye(5)}.items():
+    nets, variables = model({'share': jnp.ones(1), 'rate': rate_CF, 'mixing': mixing_DD})
+    nets = fsvae.build(dataclasses.replace(nets.config, components=1))
+    first_BF = np.asarray(fsvae.sample(nets, variables, KEY, 4000))[:, :2].reshape(4000, 10)
+    np.testing.assert_allclose(first_BF.mean(0), rate_CF[0], atol=0.02)
+    correlations[name] = np.corrcoef(first_BF[:, :5].T)
+  assert correlations['together'].min() > 0.45
+  assert np.abs(correlations['apart'] - np.eye(5)).max() < 0.08
+
+
+def test_noise_at_the_end_of_its_range_is_a_number():
+  patterns = {'share': jnp.ones(1), 'rate': jnp.full((1, 10), 0.5), 'mixing': jnp.eye(5)}
+  module = mixture.Patterns(1, 2, 5)
+  for uniform, fires in {0.0: True, 1.0: False}.items():
+    uniform_BU = jnp.full((3, 6), uniform).at[:, 0].set(0.5)
+    spikes_BTD, _ = module.apply({'batch_stats': patterns}, uniform_BU)
+    np.testing.assert_array_equal(spikes_BTD, np.full((3, 2, 5), fires))
 
 
 def test_the_fit_gives_noises_half_of_the_correlation_that_patterns_leave_over():
