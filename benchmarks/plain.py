@@ -62,8 +62,8 @@ def turn_off(technique, stack):
     return jnp.tensordot(weight_T, spikes, (0, 1))
 
   if technique == 'products':
-    put(conv, '_conv_patches', conv._conv_native)
-    put(conv, '_transpose_patches', dilated_transpose)
+    put(conv, '_conv_products', conv._conv_native)
+    put(conv, '_transpose_products', dilated_transpose)
     put(conv, '_stride1_shifts', conv._stride1_native)
   elif technique == 'linear_time':
     put(bernoulli, 'encode', fidelity.detached(fidelity.prefix))
@@ -72,6 +72,7 @@ def turn_off(technique, stack):
     put(neurons, 'lif_readout', stored_readout)
   elif technique == 'matmul_backward':
     put(linear, '_matmul', lambda x, kernel: x @ kernel)
+    put(conv, 'kernel_gradient', lambda x, dy: x.T @ dy)
   elif technique == 'chunks':
     put(chunks, 'in_chunks', lambda function, shared, x_B, size=None: function(shared, x_B))
   else:

@@ -2,9 +2,12 @@
 
 XLA's CPU gradients of strided and dilated convolutions are many times slower than matrix products,
 so on CPU each of them is written as products: patches times a matrix (stride 2), four sub-pixel
-phases (its transpose), nine shifted products (stride 1). Accelerators run their native
-convolutions. Forward-mode differentiation is a TypeError (see linear.py).
+phases (its transpose), nine shifted products (stride 1). The gradient of one of the first two with
+respect to x is the other. Accelerators run their native convolutions. Forward-mode differentiation
+is a TypeError (see linear.py).
 """
+
+import math
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +15,8 @@ import numpy as np
 from jax import lax
 
 from fsvae_jax.compute import checks, platform
-from fsvae_jax.compute.layout import reshape
-from fsvae_jax.compute.linear import EXACT, matmul
+from fsvae_jax.compute.layout import interleave, reshape
+from fsvae_jax.compute.linear import EXACT, kernel_gradient, matmul
 
 _DIMS = ('NHWC', 'HWIO', 'NHWC')
 
@@ -27,7 +30,7 @@ def conv(x_NHWC: jax.Array, kernel: jax.Array) -> jax.Array:
   x_NHWC, kernel = _checked(x_NHWC, kernel)
   if x_NHWC.shape[1] % 2 or x_NHWC.shape[2] % 2:
     raise checks.ArgumentError(f'x_NHWC has the shape {x_NHWC.shape}; H and W must be even')
-  return platform.choose(x_NHWC, kernel, cpu=_conv_patches, default=_conv_native)
+  return platform.choose(x_NHWC, kernel, cpu=_conv_products, default=_conv_native)
 
 
 def conv_transpose_phases(x_NHWC: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -41,7 +44,7 @@ def conv_transpose_phases(x_NHWC: jax.Array, kernel: jax.Array) -> jax.Array:
     ValueError: for arrays that are not of floats, or a kernel that does not fit.
   """
   x_NHWC, kernel = _checked(x_NHWC, kernel)
-  return platform.choose(x_NHWC, kernel, cpu=_transpose_patches, default=_transpose_native)
+  return platform.choose(x_NHWC, kernel, cpu=_transpose_products, default=_transpose_native)
 
 
 def conv_transpose_stride1(x_NHWC: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -70,11 +73,27 @@ def _conv_native(x, kernel):
   return _native(x, kernel, (2, 2), (1, 1))
 
 
-def _conv_patches(x, kernel):
-  n, h, w, c = x.shape
+@jax.custom_vjp
+def _conv_products(x, kernel):
+  return matmul(_patches(x), kernel.reshape(-1, kernel.shape[-1]))
+
+
+def _patches(x):
+  """[N, H, W, C] -> [N, H/2, W/2, 9 C]: the pixels under a kernel."""
+  _, h, w, _ = x.shape
   padded = jnp.pad(x, ((0, 0), (1, 0), (1, 0), (0, 0)))
   taps = [padded[:, i : i + h : 2, j : j + w : 2] for i in range(3) for j in range(3)]
-  return matmul(jnp.concatenate(taps, axis=-1), kernel.reshape(9 * c, -1))
+  return jnp.concatenate(taps, axis=-1)
+
+
+def _conv_backward(inputs, dy):
+  x, kernel = inputs
+  dx = interleave(_transpose_products(dy, jnp.swapaxes(kernel, 2, 3)))
+  return dx, kernel_gradient(_rows(_patches(x)), _rows(dy)).reshape(kernel.shape)
+
+
+def _rows(x):
+  return reshape(x, math.prod(x.shape[:-1]), x.shape[-1])
 
 
 def _transpose_native(x, kernel):
@@ -86,7 +105,8 @@ def _transpose_native(x, kernel):
   return _native(x, kernel.reshape(*kernel.shape[:3], -1), (1, 1), (0, 1))
 
 
-def _transpose_patches(x, kernel):
+@jax.custom_vjp
+def _transpose_products(x, kernel):
   # Output row 2h + i draws on kernel row 1 at input row h (i = 0), or on rows 2, 0 at h, h + 1.
   n, h, w, _ = x.shape
   padded = jnp.pad(x, ((0, 0), (0, 1), (0, 1), (0, 0)))
@@ -100,6 +120,30 @@ def _transpose_patches(x, kernel):
     return matmul(patches, jnp.concatenate([kernel[ki, kj] for _, _, ki, kj in taps]))
 
   return jnp.concatenate([phase(i, j) for i in (0, 1) for j in (0, 1)], axis=-1)
+
+
+def _patches_of_phases(x):
+  """`_patches(interleave(x))`: [N, H, W, 4 C] -> [N, H, W, 9 C]."""
+  _, h, w, c = x.shape
+  padded = jnp.pad(x, ((0, 0), (1, 0), (1, 0), (0, 0))).reshape(-1, h + 1, w + 1, 2, 2, c // 4)
+  # Kernel row 0 meets phase 1 of the row before; row 1, phase 0 of the same; row 2, phase 1 of it.
+  rows = [(0, 1), (1, 0), (1, 1)]  # (shift, phase)
+  taps = [padded[:, di : di + h, dj : dj + w, i, j] for di, i in rows for dj, j in rows]
+  return jnp.concatenate(taps, axis=-1)
+
+
+def _transpose_backward(inputs, dy):
+  x, kernel = inputs
+  patches = _patches_of_phases(dy)
+  kernel = jnp.swapaxes(kernel, 2, 3)
+  d_kernel = kernel_gradient(_rows(patches), _rows(x)).reshape(kernel.shape)
+  return matmul(patches, kernel.reshape(-1, x.shape[-1])), jnp.swapaxes(d_kernel, 2, 3)
+
+
+_conv_products.defvjp(lambda *inputs: (_conv_products(*inputs), inputs), _conv_backward)
+_transpose_products.defvjp(
+  lambda *inputs: (_transpose_products(*inputs), inputs), _transpose_backward
+)
 
 
 def _stride1_native(x, kernel):

@@ -38,19 +38,23 @@ def _forward(x_NI, kernel_IO):
 
 
 def _backward(residuals, dy_NO):
-  # Without the first barrier, XLA fuses dy's producer into a strided copy for each product; without
-  # the second, the transpose into every pass of the optimizer.
   x_NI, kernel_IO = residuals
+  # Without the barrier, XLA fuses dy's producer into a strided copy for each product.
   dy_NO = lax.optimization_barrier(dy_NO)
-  more_outputs = kernel_IO.shape[1] >= kernel_IO.shape[0]
+  return jnp.matmul(dy_NO, kernel_IO.T, precision=EXACT), kernel_gradient(x_NI, dy_NO)
+
+
+def kernel_gradient(x_NI: jax.Array, dy_NO: jax.Array) -> jax.Array:
+  """x^T dy [I, O]: the gradient of the kernel in `matmul(x, kernel)`, given that of the product."""
+  more_outputs = dy_NO.shape[1] >= x_NI.shape[1]
   left, right = (x_NI, dy_NO) if more_outputs else (dy_NO, x_NI)  # x^T dy is slow for few outputs
   whole = split_like(dy_NO, axes=0)  # the sum over N ends on every device
   d_kernel = lax.dot_general(
     left, right, (((0,), (0,)), ((), ())), precision=EXACT, out_sharding=whole
   )
+  # Without the barrier, XLA fuses the transpose into every pass of the optimizer.
   d_kernel = lax.optimization_barrier(d_kernel)
-  dx_NI = jnp.matmul(dy_NO, kernel_IO.T, precision=EXACT)
-  return dx_NI, d_kernel if more_outputs else d_kernel.T
+  return d_kernel if more_outputs else d_kernel.T
 
 
 _matmul.defvjp(_forward, _backward)

@@ -2,8 +2,8 @@
 
 The drive is `gain * x + offset` per channel: that is tdBN with its statistics already reduced to
 two numbers a channel (see norm.py), or plain input with gain 1 and offset 0. Joining the two means
-that only the synapse's output `x` has to be kept for the backward pass; membranes are recomputed
-there.
+that the backward pass needs the synapse's output `x` and the membranes, and no normalised drive;
+where a layer runs in chunks (chunks.py), membranes too are computed anew.
 
 Synapses may compute in bfloat16, in which spikes are exact; membranes are float32, or float64 if an
 input is.
@@ -235,46 +235,56 @@ def _step(neuron, x, shared, residue):
   return u, spike, tau * u * (1 - spike)
 
 
-def _backward(neuron, x_BTF, shared, residue_BF, d_spike, d_residue_BF):
-  """Reverse of the recursion, given `d_spike(t)` = dL/do[t] and dL/dr[T-1]: dL/d(x, shared, r)."""
-  steps = x_BTF.shape[1]
+def _membranes(neuron, x_BTF, shared, residue_BF):
+  """The membranes u [B, T, ...] of all steps, and the residue after the last."""
 
-  def remember(t, residue, _):
+  def step(t, residue, _):
     u, _, residue = _step(neuron, wide(at(x_BTF, t)), shared, residue)
     return residue, u
 
-  _, u_BTF = scan(remember, steps, residue_BF, jnp.zeros_like(x_BTF, residue_BF.dtype))
+  u_BTF = jnp.zeros_like(x_BTF, residue_BF.dtype)
+  residue_BF, u_BTF = scan(step, x_BTF.shape[1], residue_BF, u_BTF)
+  return u_BTF, residue_BF
 
+
+def _backward(neuron, x_BTF, shared, u_BTF, d_spike, d_residue_BF):
+  """Reverse of the recursion, given `d_spike(t)` = dL/do[t] and dL/dr[T-1]: dL/d(x, shared, r)."""
   gain = per_channel(shared.gain_C, x_BTF[:, 0])
   tau, v_th = _constants(neuron, shared.constants, x_BTF[:, 0])
 
-  def step(t, carry, u):  # dL/dx takes the place of the membranes
+  def step(t, carry, u):  # dL/du takes the place of the membranes
     d_residue, total = carry
     spike = _fire(neuron, u, v_th)
     d_o = d_spike(t) - d_residue * tau * u
     d_fired = d_o * neuron.derivative(u, v_th)
     d_u = d_fired + d_residue * tau * (1 - spike)
-    new = {'gain': d_u * wide(at(x_BTF, t)), 'offset': d_u}
-    new |= {'tau': d_residue * u * (1 - spike), 'v_th': -d_fired}
-    return (d_u, {name: total[name] + new[name] for name in total}), gain * d_u
+    new = {'tau': d_residue * u * (1 - spike), 'v_th': -d_fired}
+    return (d_u, {name: total[name] + new[name] for name in total}), d_u
 
-  total = {name: jnp.zeros_like(residue_BF) for name in ('gain', 'offset', *shared.constants)}
-  (d_residue_BF, total), dx_BTF = scan(step, steps, (d_residue_BF, total), u_BTF, reverse=True)
-  axes = tuple(range(residue_BF.ndim - 1))
+  total = {name: jnp.zeros_like(d_residue_BF) for name in shared.constants}
+  steps = x_BTF.shape[1]
+  (d_residue_BF, total), d_u_BTF = scan(step, steps, (d_residue_BF, total), u_BTF, reverse=True)
+  of_channels = lambda array: jnp.sum(array, tuple(range(array.ndim - 1)))
   d_constants = {
-    name: jnp.sum(total[name], axes if own.ndim else None) for name, own in shared.constants.items()
+    name: of_channels(total[name]) if own.ndim else jnp.sum(total[name])
+    for name, own in shared.constants.items()
   }
-  d_shared = _Shared(jnp.sum(total['gain'], axes), jnp.sum(total['offset'], axes), d_constants)
-  return dx_BTF.astype(x_BTF.dtype), d_shared, d_residue_BF
+  # Summed after the loop: on CPU, each sum in its carry is one more kernel of all that precedes it.
+  d_gain_C, d_offset_C = of_channels(d_u_BTF * wide(x_BTF)), of_channels(d_u_BTF)
+  d_shared = _Shared(d_gain_C, d_offset_C, d_constants)
+  return (gain[:, None] * d_u_BTF).astype(x_BTF.dtype), d_shared, d_residue_BF
 
 
-def _lif_forward(neuron, *inputs):
-  return _lif(neuron, *inputs), inputs
+def _lif_forward(neuron, x_BTF, shared, residue_BF):
+  u_BTF, residue_BF = _membranes(neuron, x_BTF, shared, residue_BF)
+  v_th = _constants(neuron, shared.constants, x_BTF)[1]
+  spikes_BTF = _fire(neuron, u_BTF, v_th).astype(x_BTF.dtype)
+  return (spikes_BTF, residue_BF), (x_BTF, shared, u_BTF)
 
 
-def _lif_backward(neuron, inputs, cotangents):
+def _lif_backward(neuron, kept, cotangents):
   d_spikes_BTF, d_residue_BF = cotangents
-  return _backward(neuron, *inputs, lambda t: wide(at(d_spikes_BTF, t)), d_residue_BF)
+  return _backward(neuron, *kept, lambda t: wide(at(d_spikes_BTF, t)), d_residue_BF)
 
 
 def _readout_forward(neuron, *inputs):
@@ -285,7 +295,8 @@ def _readout_backward(neuron, inputs, d_total):
   x_BTF, shared, weight_T = inputs
   at_rest = _rest(x_BTF, shared)
   d_spike = lambda t: weight_T[t] * d_total
-  d_x, d_shared, _ = _backward(neuron, x_BTF, shared, at_rest, d_spike, at_rest)
+  u_BTF, _ = _membranes(neuron, x_BTF, shared, at_rest)
+  d_x, d_shared, _ = _backward(neuron, x_BTF, shared, u_BTF, d_spike, at_rest)
 
   def step(t, residue, _):
     _, spike, residue = _step(neuron, wide(at(x_BTF, t)), shared, residue)

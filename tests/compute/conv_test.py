@@ -43,8 +43,8 @@ def test_matmul_equals_the_recorded_dense_layer():
 @pytest.mark.parametrize(
   'ours, native',
   [
-    (conv._conv_patches, conv._conv_native),
-    (conv._transpose_patches, conv._transpose_native),
+    (conv._conv_products, conv._conv_native),
+    (conv._transpose_products, conv._transpose_native),
     (conv._stride1_shifts, conv._stride1_native),
   ],
 )
