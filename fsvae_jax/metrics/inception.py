@@ -167,7 +167,8 @@ def as_torch(images: Any) -> Any:
   """uint8 images [N, H, W, C] as a PyTorch data set of uint8 tensors [3, H, W]."""
   import torch
 
-  tensors = [torch.from_numpy(rgb(np.asarray(i)).transpose(2, 0, 1).copy()) for i in images]
+  rows = (rgb(np.asarray(image)).transpose(2, 0, 1).copy() for image in images)
+  tensors: Any = [torch.from_numpy(row) for row in rows]  # a list serves as a data set
   return torch.utils.data.Subset(tensors, range(len(tensors)))
 
 

@@ -252,27 +252,25 @@ def _backward(neuron, x_BTF, shared, u_BTF, d_spike, d_residue_BF):
   gain = per_channel(shared.gain_C, x_BTF[:, 0])
   tau, v_th = _constants(neuron, shared.constants, x_BTF[:, 0])
 
-  def step(t, carry, u):  # dL/du takes the place of the membranes
+  def step(t, carry, u):  # dL/dx takes the place of the membranes
     d_residue, total = carry
     spike = _fire(neuron, u, v_th)
     d_o = d_spike(t) - d_residue * tau * u
     d_fired = d_o * neuron.derivative(u, v_th)
     d_u = d_fired + d_residue * tau * (1 - spike)
-    new = {'tau': d_residue * u * (1 - spike), 'v_th': -d_fired}
-    return (d_u, {name: total[name] + new[name] for name in total}), d_u
+    new = {'gain': d_u * wide(at(x_BTF, t)), 'offset': d_u}
+    new |= {'tau': d_residue * u * (1 - spike), 'v_th': -d_fired}
+    return (d_u, {name: total[name] + new[name] for name in total}), gain * d_u
 
-  total = {name: jnp.zeros_like(d_residue_BF) for name in shared.constants}
-  steps = x_BTF.shape[1]
-  (d_residue_BF, total), d_u_BTF = scan(step, steps, (d_residue_BF, total), u_BTF, reverse=True)
-  of_channels = lambda array: jnp.sum(array, tuple(range(array.ndim - 1)))
+  total = {name: jnp.zeros_like(d_residue_BF) for name in ('gain', 'offset', *shared.constants)}
+  carry = d_residue_BF, total
+  (d_residue_BF, total), dx_BTF = scan(step, x_BTF.shape[1], carry, u_BTF, reverse=True)
+  axes = tuple(range(d_residue_BF.ndim - 1))
   d_constants = {
-    name: of_channels(total[name]) if own.ndim else jnp.sum(total[name])
-    for name, own in shared.constants.items()
+    name: jnp.sum(total[name], axes if own.ndim else None) for name, own in shared.constants.items()
   }
-  # Summed after the loop: on CPU, each sum in its carry is one more kernel of all that precedes it.
-  d_gain_C, d_offset_C = of_channels(d_u_BTF * wide(x_BTF)), of_channels(d_u_BTF)
-  d_shared = _Shared(d_gain_C, d_offset_C, d_constants)
-  return (gain[:, None] * d_u_BTF).astype(x_BTF.dtype), d_shared, d_residue_BF
+  d_shared = _Shared(jnp.sum(total['gain'], axes), jnp.sum(total['offset'], axes), d_constants)
+  return dx_BTF.astype(x_BTF.dtype), d_shared, d_residue_BF
 
 
 def _lif_forward(neuron, x_BTF, shared, residue_BF):
