@@ -72,7 +72,7 @@ def turn_off(technique, stack):
     put(neurons, 'lif_readout', stored_readout)
   elif technique == 'matmul_backward':
     put(linear, '_matmul', lambda x, kernel: x @ kernel)
-    put(conv, 'kernel_gradient', lambda x, dy: x.T @ dy)
+    put(conv, 'kernel_gradient', lambda x, dy: jnp.einsum('...i,...o->io', x, dy))
   elif technique == 'chunks':
     put(chunks, 'in_chunks', lambda function, shared, x_B, size=None: function(shared, x_B))
   else:

@@ -7,8 +7,6 @@ respect to x is the other. Accelerators run their native convolutions. Forward-m
 is a TypeError (see linear.py).
 """
 
-import math
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -89,11 +87,7 @@ def _patches(x):
 def _conv_backward(inputs, dy):
   x, kernel = inputs
   dx = interleave(_transpose_products(dy, jnp.swapaxes(kernel, 2, 3)))
-  return dx, kernel_gradient(_rows(_patches(x)), _rows(dy)).reshape(kernel.shape)
-
-
-def _rows(x):
-  return reshape(x, math.prod(x.shape[:-1]), x.shape[-1])
+  return dx, kernel_gradient(_patches(x), dy).reshape(kernel.shape)
 
 
 def _transpose_native(x, kernel):
@@ -124,8 +118,9 @@ def _transpose_products(x, kernel):
 
 def _patches_of_phases(x):
   """`_patches(interleave(x))`: [N, H, W, 4 C] -> [N, H, W, 9 C]."""
-  _, h, w, c = x.shape
-  padded = jnp.pad(x, ((0, 0), (1, 0), (1, 0), (0, 0))).reshape(-1, h + 1, w + 1, 2, 2, c // 4)
+  n, h, w, c = x.shape
+  padded = jnp.pad(x, ((0, 0), (1, 0), (1, 0), (0, 0)))
+  padded = reshape(padded, n, h + 1, w + 1, 2, 2, c // 4)
   # Kernel row 0 meets phase 1 of the row before; row 1, phase 0 of the same; row 2, phase 1 of it.
   rows = [(0, 1), (1, 0), (1, 1)]  # (shift, phase)
   taps = [padded[:, di : di + h, dj : dj + w, i, j] for di, i in rows for dj, j in rows]
@@ -136,7 +131,7 @@ def _transpose_backward(inputs, dy):
   x, kernel = inputs
   patches = _patches_of_phases(dy)
   kernel = jnp.swapaxes(kernel, 2, 3)
-  d_kernel = kernel_gradient(_rows(patches), _rows(x)).reshape(kernel.shape)
+  d_kernel = kernel_gradient(patches, x).reshape(kernel.shape)
   return matmul(patches, kernel.reshape(-1, x.shape[-1])), jnp.swapaxes(d_kernel, 2, 3)
 
 

@@ -24,8 +24,12 @@ def matmul(x: jax.Array, kernel_IO: jax.Array) -> jax.Array:
   """
   kernel_IO = checks.floats('kernel_IO', kernel_IO, 'I', 'O')
   x, kernel_IO = checks.promoted(checks.floats('x', x, ..., kernel_IO.shape[0]), kernel_IO)
-  x_NI = reshape(x, math.prod(x.shape[:-1]), x.shape[-1])
-  return reshape(_matmul(x_NI, kernel_IO), *x.shape[:-1], kernel_IO.shape[-1])
+  return reshape(_matmul(_rows(x), kernel_IO), *x.shape[:-1], kernel_IO.shape[-1])
+
+
+def _rows(x):
+  """[..., F] -> [N, F]."""
+  return reshape(x, math.prod(x.shape[:-1]), x.shape[-1])
 
 
 @jax.custom_vjp
@@ -44,8 +48,9 @@ def _backward(residuals, dy_NO):
   return jnp.matmul(dy_NO, kernel_IO.T, precision=EXACT), kernel_gradient(x_NI, dy_NO)
 
 
-def kernel_gradient(x_NI: jax.Array, dy_NO: jax.Array) -> jax.Array:
-  """x^T dy [I, O]: the gradient of the kernel in `matmul(x, kernel)`, given that of the product."""
+def kernel_gradient(x: jax.Array, dy: jax.Array) -> jax.Array:
+  """x^T dy [I, O] of x [..., I] and dy [..., O]: what `matmul(x, kernel)` gives its kernel."""
+  x_NI, dy_NO = _rows(x), _rows(dy)
   more_outputs = dy_NO.shape[1] >= x_NI.shape[1]
   left, right = (x_NI, dy_NO) if more_outputs else (dy_NO, x_NI)  # x^T dy is slow for few outputs
   whole = split_like(dy_NO, axes=0)  # the sum over N ends on every device
