@@ -69,6 +69,12 @@ def reach(config, errors, every, most):
   return reached
 
 
+def read(path, config):
+  """{variant: {error: (seconds, images)}} of a configuration, as measured before; {} if not."""
+  results = files.read_json(path).get(config, {}) if path else {}
+  return {name: {float(e): at for e, at in reached.items()} for name, reached in results.items()}
+
+
 def table(results, errors):
   """Rows of seconds and thousands of images; '-' where an error was not reached."""
   reference = {e: (n / REFERENCE_IMAGES_PER_S, n) for e, n in REFERENCE.items()}
@@ -91,10 +97,10 @@ def main():
   parser.add_argument('--errors', type=float, nargs='+', default=ERRORS)
   parser.add_argument('--every', type=int, default=50, help='steps between tests')
   parser.add_argument('--most', type=int, default=600_000, help='images after which to give up')
-  parser.add_argument('--out', type=pathlib.Path)
+  parser.add_argument('--out', type=pathlib.Path, help='added to, a variant at a time')
   fields.add_to(parser)
   args = parser.parse_args()
-  results = {}
+  results = read(args.out, args.config)
   for name in args.only:
     config = configuration.load(args.config)
     if args.config == 'mnist':
@@ -104,8 +110,9 @@ def main():
     print(name, flush=True)
     with jax.set_mesh(sharding.make_mesh()):
       results[name] = reach(config, args.errors, args.every, args.most)
-  if args.out:
-    files.write_text(args.out, files.to_json({'config': args.config, 'results': results}, 1) + '\n')
+    if args.out:
+      written = files.read_json(args.out) | {args.config: results}
+      files.write_text(args.out, files.to_json(written, 1) + '\n')
   print(table(results, args.errors))
 
 

@@ -209,11 +209,15 @@ def test_streaming_reads_and_trains(main, monkeypatch, tmp_path):
 @pytest.mark.slow
 def test_quality_counts_images_and_seconds_to_each_error(main, mnist, tmp_path):
   small = *SMALL, 'train.batch_size=8', 'train.steps=4', f'data.path={mnist}'
-  flags = '--only', 'T=4', '--errors', '4.0', '1e-9', '--every', '2', '--out', tmp_path / 'out.json'
+  out = tmp_path / 'out.json'
+  out.write_text('{"mnist": {"K=5": {"4.0": [9.0, 24]}}}')
+  flags = '--only', 'T=4', '--errors', '4.0', '1e-9', '--every', '2', '--out', out
   printed = main(quality, *flags, *small, 'test.batch_size=8', f'data.cache_dir={tmp_path}')
-  reached = json.loads((tmp_path / 'out.json').read_text())['results']['T=4']
+  results = json.loads(out.read_text())['mnist']
+  reached = results['T=4']
   assert list(reached) == ['4.0'] and reached['4.0'][1] == 16 and reached['4.0'][0] > 0
   assert '| T=4 | ' in printed and printed.rstrip().endswith('| - |')
+  assert results['K=5'] == {'4.0': [9.0, 24]} and '| K=5 | 9 s, 0.0k | - |' in printed
 
 
 class Study:
