@@ -153,6 +153,7 @@ FIELDS = {
   'model.scheduled_sampling': RATES,
   'model.distance': text(),
   'model.distance_weight': number(),
+  'model.variance': text(),
   'model.classes': integer(0),
   'model.dtype': text(),
   'model.remat': truth(may_change=True),

@@ -28,6 +28,8 @@ def begin(config: ConfigDict, like: Any) -> dict[str, Any]:
     for part, networks in like.items()
   }
   found = fitting(jax.device_get(inference.restore(theirs, folder).variables), trained)
+  if 'v_th' in config.model and 'v_th' not in theirs.model:
+    found = in_thresholds(found, config.model.v_th)
   if not found:
     raise ValueError(f'train.start is {folder}: no array there has a name and shape of this model')
   return found
@@ -44,6 +46,18 @@ def fitting(theirs: Any, like: Any) -> dict[str, Any]:
   """
   shapes = {name: x.shape for name, x in _named(like)}
   return {name: x for name, x in _named(theirs) if shapes.get(name) == x.shape}
+
+
+def in_thresholds(found: Mapping[str, Any], v_th: float) -> dict[str, Any]:
+  """The offsets of an ANN's normalisation as those of tdBN: what is 1 there is a threshold here.
+
+      v_th (scale x^ + bias) = scale (v_th x^) + v_th bias,    x^ the normalised input
+
+  Examples:
+    >>> in_thresholds({'conv_0/norm/scale': 1.5, 'conv_0/norm/bias': 1.5}, v_th=0.5)
+    {'conv_0/norm/scale': 1.5, 'conv_0/norm/bias': 0.75}
+  """
+  return {name: v_th * x if name.endswith('norm/bias') else x for name, x in found.items()}
 
 
 def put(variables: Any, found: Mapping[str, Any]) -> Any:

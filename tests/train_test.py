@@ -228,6 +228,8 @@ def test_a_workdir_in_use_is_refused_until_it_is_free(config, tmp_path):
     ('model', 'latent', 'gauss', 'unknown model.latent .*known: bernoulli'),
     ('model', 'readout', 'last', 'unknown model.readout .*known: leaky'),
     ('model', 'distance', 'wasserstein', 'unknown model.distance .*known: mmd, kld'),
+    ('model', 'variance', 'batch', 'unknown model.variance .*known: fixed, error'),
+    ('model', 'variance', 'error', "model.variance is 'error', .*set model.distance_weight"),
     ('model', 'pick_gradient', 'all', 'unknown model.pick_gradient .*known: picked, mean'),
     ('model', 'timesteps', 0, 'model.timesteps is 0'),
     ('model', 'draws', 0, 'model.draws is 0'),

@@ -3,13 +3,15 @@
 encoder    x[t]    = E(image)                                    spikes [B, T, D]
 latent     z, and the distance of its posterior given x from its prior: latents/
 decoder    image^  = tanh(sum_t 0.8^(T-1-t) D(z)[t])
-loss       = mean (image^ - image)^2 + weight * distance
+loss       = error + weight * distance,    error = mean (image^ - image)^2
+           or pixels / 2 * log(error) + weight * distance
 
 A model with classes tells the image's, or none, to all networks but the encoder (passes.Pass).
 """
 
 import dataclasses
 import functools
+import math
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
@@ -50,6 +52,7 @@ class FSVAEConfig:
   scheduled_sampling: tuple[float, float] = (0.1, 0.3)
   distance: str = 'mmd'
   distance_weight: float = -1.0
+  variance: str = 'fixed'
   readout: str = 'leaky'
   classes: int = 0
   dtype: str = 'float32'
@@ -64,10 +67,16 @@ class FSVAEConfig:
       'surrogate': surrogate.SURROGATES,
       'latent': LATENTS,
       'readout': readouts.READOUTS,
+      'variance': losses.RECONSTRUCTIONS,
       'dtype': ('float32', 'bfloat16'),
     }
     for field, table in tables.items():
       checks.one_of(f'model.{field}', getattr(self, field), table)
+    if self.variance != 'fixed' and self.distance_weight < 0:
+      raise ValueError(
+        f'model.variance is {self.variance!r}, for which no distance_weight was published; set '
+        'model.distance_weight (1 for kld)'
+      )
 
 
 class Networks(NamedTuple):
@@ -195,7 +204,9 @@ def objective(
   total, metrics = nets.latent.weight * distance, {'distance': distance}
   if out.reconstruction_BHWC is not None:
     error = losses.mean_squared_error(out.reconstruction_BHWC, image_BHWC)
-    total, metrics = error + total, metrics | {'reconstruction': error}
+    pixels = math.prod(image_BHWC.shape[1:])
+    term = losses.RECONSTRUCTIONS[nets.config.variance](error, pixels)
+    total, metrics = term + total, metrics | {'reconstruction': error}
   metrics['loss'] = total
   rates = {
     f'rate/{name}': jnp.mean(layout.wide(x)) for name, x in {**out.terms, 'z': out.z_BTD}.items()
@@ -251,7 +262,8 @@ def prior(nets: Networks, variables: Variables, draws: Any, label: Any = None) -
 
 
 def decode(nets: Networks, variables: Variables, z_BTD: jax.Array, label: Any = None) -> jax.Array:
-  """Images [B, H, W, C] of latent spikes [B, T, D]; of any number of timesteps, and of images.
+  """Images [B, H, W, C] of latent spikes [B, T, D]; of any number of images, and of timesteps (a
+  read-out with parameters has them for T at most).
 
   Raises:
     ValueError: for spikes that are not of floats, or of another shape, or labels that do not fit.

@@ -1,6 +1,7 @@
 """Loss terms: reconstruction error, and the distance between posterior and prior."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +21,22 @@ def mean_squared_error(reconstruction_BHWC: jax.Array, image_BHWC: jax.Array) ->
   image_BHWC = checks.floats('image_BHWC', image_BHWC)
   reconstruction_BHWC = checks.floats('reconstruction_BHWC', reconstruction_BHWC, *image_BHWC.shape)
   return jnp.mean(jnp.square(reconstruction_BHWC - image_BHWC))
+
+
+def optimal_variance(error: jax.Array, pixels: int) -> jax.Array:
+  """Negative log likelihood of an image of `pixels` numbers, in nats up to a constant, by Gaussians
+  whose one variance is what it should be: the batch's mean squared error (arXiv 2006.13202).
+
+      pixels / 2 * log(error)
+
+  Its gradient is the error's times pixels / (2 error): a distance weighs the less, the smaller the
+  error has become. An error below 1e-8 counts as that.
+
+  Examples:
+    >>> jax.grad(optimal_variance)(0.5, pixels=4).item()
+    4.0
+  """
+  return pixels / 2 * jnp.log(jnp.maximum(error, 1e-8))
 
 
 def draw_rate(q_BTDK: jax.Array) -> jax.Array:
@@ -96,10 +113,22 @@ def rbf_mmd(q_BD: jax.Array, p_BD: jax.Array) -> jax.Array:
   count, batch = len(both_ND), len(q_BD)
   scale = jax.lax.stop_gradient(jnp.sum(squared_NN)) / (count * (count - 1))
   scale = jnp.where(scale > 0, scale, 1.0)  # all rates equal: every kernel is one
-  widths_5 = scale * jnp.exp2(jnp.arange(-2.0, 3.0))
+  widths_5 = scale * jnp.exp2(jnp.arange(-2.0, 3.0, dtype=scale.dtype))
   kernel_NN = jnp.sum(jnp.exp(-squared_NN[..., None] / widths_5[None, None]), axis=-1)
   within = jnp.mean(kernel_NN[:batch, :batch]) + jnp.mean(kernel_NN[batch:, batch:])
   return within - 2 * jnp.mean(kernel_NN[:batch, batch:])
+
+
+def chosen(config: Any, distances: Mapping[str, tuple[Callable, float]]) -> tuple[Callable, float]:
+  """The distance of `config.distance` and its weight: that of `config.distance_weight`, or, if it
+  is negative, the published one.
+
+  Raises:
+    ValueError: for a name that is not in the table.
+  """
+  known = f'model.distance of the latent {config.latent!r}'
+  distance, published = distances[checks.one_of(known, config.distance, distances)]
+  return distance, published if config.distance_weight < 0 else config.distance_weight
 
 
 def _checked(q_BTDK, p_BTDK):
@@ -107,6 +136,11 @@ def _checked(q_BTDK, p_BTDK):
   return q_BTDK, checks.floats('p_BTDK', p_BTDK, *q_BTDK.shape)
 
 
+# What the error adds to the loss, by the variance of the decoder's Gaussian.
+RECONSTRUCTIONS: dict[str, Callable] = {
+  'fixed': lambda error, pixels: error,
+  'error': optimal_variance,
+}
 # Each with the weight that the published runs gave it: of spikes q and p, and of rates.
 DISTANCES: dict[str, tuple[Callable, float]] = {'mmd': (mmd, 1.0), 'kld': (kld, 1e-4)}
 RATE_DISTANCES: dict[str, tuple[Callable, float]] = {'mmd': (rbf_mmd, 1e-3)}

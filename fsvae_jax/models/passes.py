@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from fsvae_jax.compute import chunks, layout
+from fsvae_jax.compute import checks, chunks, layout
 from fsvae_jax.models import inputs
 from fsvae_jax.models.inputs import Variables
 
@@ -40,7 +40,7 @@ class Pass:
     label_BN: what all networks but the encoder are told of an image's class: a line that fires at
       every step, beside their other inputs; no line for an image without a label.
     train: names of the networks that normalise by the batch's statistics and move the running ones;
-      True stands for all.
+      True stands for all, and one name for itself.
     batch_stats: {network: running statistics} of those that have run.
     records: {'network/layer': value} of the variable collection `record`, if one is named.
   """
@@ -56,7 +56,10 @@ class Pass:
     record: str = '',
   ) -> None:
     self.networks, self.variables, self.label_BN = networks, variables, label_BN
-    self.train = frozenset(networks if train is True else train or ())
+    named = [train] if isinstance(train, str) else () if isinstance(train, bool) else train
+    for name in named:
+      checks.one_of('train', name, networks)
+    self.train = frozenset(networks if train is True else named)
     self._remat, self._record = remat, record
     self.batch_stats: dict[str, Any] = {}
     self.records: OrderedDict[str, Any] = OrderedDict()  # whose order jit keeps

@@ -71,6 +71,33 @@ def test_evaluation_gives_the_recorded_spikes_images_and_losses(variables, evalu
     np.testing.assert_allclose(total, GOLDEN[f'eval/{loss}'], rtol=1e-5)
 
 
+def test_with_the_errors_own_variance_the_distance_weighs_as_much_less_as_the_error_is(evaluated):
+  def gradients(**fields):
+    nets = fsvae.build(dataclasses.replace(CONFIG, distance='kld', **fields))
+    with_arrays = lambda image, q: evaluated._replace(
+      reconstruction_BHWC=image, terms={**evaluated.terms, 'q': q}
+    )
+    loss = lambda *arrays: fsvae.objective(nets, with_arrays(*arrays), IMAGE)[0]
+    return jax.grad(loss, (0, 1))(evaluated.reconstruction_BHWC, evaluated.terms['q'])
+
+  error = jnp.mean(jnp.square(evaluated.reconstruction_BHWC - IMAGE))
+  of_error, of_distance = gradients(variance='fixed', distance_weight=2 * error.item() / 32**2)
+  pairs = zip(
+    gradients(variance='error', distance_weight=1.0), (of_error, of_distance), strict=True
+  )
+  for ours, fixed in pairs:
+    assert jnp.any(fixed != 0)
+    np.testing.assert_allclose(ours * 2 * error / 32**2, fixed, rtol=1e-4, atol=1e-9)
+
+
+def test_networks_that_are_to_train_are_named_as_they_are():
+  run = functools.partial(passes.Pass, NETS.modules, {})
+  assert run(train='prior').train == {'prior'} == run(train=('prior',)).train
+  assert run(train=True).train == set(NETS.modules) and not run(train=False).train
+  with pytest.raises(ValueError, match="unknown train 'priors'; known: encoder, posterior, prior"):
+    run(train=('priors',))
+
+
 def test_encoder_gives_the_recorded_spikes(variables):
   def run(variables):
     x_BTD, recorded = NETS.modules['encoder'].apply(

@@ -26,6 +26,12 @@ def test_kld_by_hand():
   np.testing.assert_allclose(losses.kld(q, p), 3 * np.log(1.01 / 0.01), rtol=1e-6)
 
 
+def test_float32_has_a_float32_distance_under_x64():
+  with jax.enable_x64(True):
+    q_BD = jnp.linspace(0, 1, 6, dtype=jnp.float32).reshape(2, 3)
+    assert losses.rbf_mmd(q_BD, 1 - q_BD).dtype == jnp.float32
+
+
 def test_every_pair_of_a_batch_that_devices_share_counts_in_the_mmd_of_rates():
   q_BD, p_BD = jax.random.uniform(jax.random.key(0), (2, 8, 3), jnp.float32)
   expected, slope = jax.value_and_grad(losses.rbf_mmd)(q_BD, p_BD)

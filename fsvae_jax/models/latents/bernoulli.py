@@ -34,10 +34,9 @@ Draws = Mapping[str, jax.Array]  # 'picks', and to train 'coins' and 'noise'
 
 def make(config: Any, neuron: neurons.LIF) -> Latent:
   """The latent of `FSVAEConfig`'s sizes, schedule and distance; ValueError for an unknown name."""
-  for field, table in {'distance': losses.DISTANCES, 'pick_gradient': PICK_GRADIENTS}.items():
-    checks.one_of(f'model.{field}', getattr(config, field), table)
+  checks.one_of('model.pick_gradient', config.pick_gradient, PICK_GRADIENTS)
   mlp = networks.SpikingMLP(config.latent_dim, config.draws, neuron, config.dtype)
-  distance, weight = losses.DISTANCES[config.distance]
+  distance, weight = losses.chosen(config, losses.DISTANCES)
   return Latent(
     networks={'posterior': mlp, 'prior': mlp},
     shapes={
@@ -49,7 +48,7 @@ def make(config: Any, neuron: neurons.LIF) -> Latent:
     sample=lambda run, draws: sample(run.step('prior'), draws['picks']),
     infer=functools.partial(infer, config.scheduled_sampling, PICK_GRADIENTS[config.pick_gradient]),
     distance=lambda terms: distance(terms['q'], terms['p']),
-    weight=weight if config.distance_weight < 0 else config.distance_weight,
+    weight=weight,
     replay=replay,
   )
 

@@ -28,9 +28,7 @@ Draws = Mapping[str, jax.Array]  # 'uniform' [B, T, D] and 'normal' [B, D]
 def make(config: Any, neuron: neurons.LIF) -> Latent:
   """The latent of `FSVAEConfig`'s sizes; it has the distances of `losses.RATE_DISTANCES`."""
   del neuron  # the prior has none
-  distances = losses.RATE_DISTANCES
-  checks.one_of("model.distance of the latent 'rate'", config.distance, distances)
-  distance, weight = distances[config.distance]
+  distance, weight = losses.chosen(config, losses.RATE_DISTANCES)
   return Latent(
     networks={'prior': PriorRates(config.latent_dim)},
     shapes={'prior': (1, config.latent_dim)},
@@ -39,7 +37,7 @@ def make(config: Any, neuron: neurons.LIF) -> Latent:
     sample=sample,
     infer=infer,
     distance=lambda terms: distance(terms['q'], terms['p']),
-    weight=weight if config.distance_weight < 0 else config.distance_weight,
+    weight=weight,
     replay=replay,
   )
 
