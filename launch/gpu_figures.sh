@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# The figures of docs/performance.md that need an accelerator: JSON files and tables in OUT, in under
-# 20 minutes on one card. What is finished stays when it is cut off; started again, it goes on there.
+# The figures of docs/explanation/performance.md that need an accelerator: JSON files and tables in
+# OUT, in under 20 minutes on one card. What is finished stays when it is cut off; started again, it
+# goes on there.
 #
 #   launch/gpu_figures.sh OUT [FIELD=VALUE ...]      # fields for a trial at small size, as in
 #   BATCHES=8 launch/gpu_figures.sh /tmp/figures 'model.features=(4,4)' model.timesteps=2

@@ -64,7 +64,7 @@ for ((i = 0; i < processes; i++)); do
   one=("${command[@]}" --coordinator="localhost:$port" --processes="$processes" --process="$i")
   if [[ ! $devices ]] && command -v nvidia-smi > /dev/null; then
     export JAX_LOCAL_DEVICE_IDS=$i
-  elif command -v taskset > /dev/null; then
+  elif command -v taskset > /dev/null && [[ $(nproc) == $(nproc --all) ]]; then # numbered from 0
     one=(taskset --cpu-list "$(share "$(nproc)" "$processes" "$i")" "${one[@]}")
   fi
   "${one[@]}" > >(while IFS= read -r line || [[ $line ]]; do echo "[$i] $line"; done) 2>&1 &

@@ -105,7 +105,8 @@ install() {
 
 start() {
   local command check=''
-  command=$(printf '%q ' .venv/bin/python -u -m fsvae_jax.main "${flags[@]}")
+  command=$(printf '%q ' .venv/bin/python -u -m fsvae_jax.main \
+    --config.data.cache_dir=runs/cache "${flags[@]}") # of a field given twice the last counts
   [[ " ${flags[*]}" == *' --workdir='* ]] || check='mountpoint -q ~/runs || {
       echo give --bucket to install, or --workdir on storage that all hosts share; exit 1; }'
   on_hosts "set -e
@@ -114,8 +115,9 @@ start() {
       echo it runs already; exit 1
     fi
     $check
+    mkdir -p ~/runs
     [ -e runs ] || ln -s ~/runs runs
-    nohup $command--config.data.cache_dir=runs/cache > ~/train.log 2>&1 < /dev/null &
+    nohup $command > ~/train.log 2>&1 < /dev/null &
     echo \$! > ~/train.pid"
 }
 

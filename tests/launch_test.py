@@ -94,11 +94,13 @@ def test_slurm_starts_one_step_and_queues_again_what_was_stopped(tmp_path, stand
   python_for(tmp_path, stand_in, 'true')
   requeued = stand_in('scontrol')
   environment = {'VENV': str(tmp_path), 'SLURM_JOB_ID': '7', 'SLURM_SUBMIT_DIR': str(tmp_path)}
+  environment['SLURM_CPUS_PER_TASK'] = '8'
   srun = stand_in('srun', 'exit 0')
   assert run(SLURM, **environment)[0] == 0
   (step,) = srun()
   assert step[-5:] == ['-u', '-m', 'fsvae_jax.main', *SLURM.split()[1:]]
-  assert '--kill-on-bad-exit=1' in step and f'{tmp_path}/bin/python' in step
+  assert '--kill-on-bad-exit=0' in step and f'{tmp_path}/bin/python' in step
+  assert '--cpus-per-task=8' in step  # srun does not take it from sbatch
   stand_in('srun', 'exit 1')
   assert run(SLURM, **environment)[0] == 1
   assert not (tmp_path / 'scontrol.log').exists()
@@ -144,7 +146,8 @@ def test_a_pod_is_created_installed_started_and_deleted(tmp_path, stand_in):
   assert '--spot' in calls[1] and '--node-id=pod' in calls[1]
   installation, mount, training = (call[-1] for call in calls[-3:])
   assert '.[tpu]' in installation and 'gcsfuse' in mount and ' b runs' in mount
-  assert 'fsvae_jax.main --config=configs/mnist.py --seed=1' in training
+  flags = training.split('fsvae_jax.main ')[1].split(' > ')[0].split()
+  assert flags == ['--config.data.cache_dir=runs/cache', *options.split(' -- ')[1].split()]
   for line in (installation, mount, training):  # what the hosts are to run is bash
     script = line.removeprefix('--command=')
     assert subprocess.run(['bash', '-n', '-c', script]).returncode == 0
@@ -195,7 +198,7 @@ def test_scripts_for_laptops_hold_nothing_that_bash_3_2_or_macos_lacks():
   for name in ('local.sh', 'tpu_pod.sh'):
     script = re.sub('#.*', '', (LAUNCH / name).read_text())
     if name == 'tpu_pod.sh':  # start, which refuses to have none
-      script = script.replace('fsvae_jax.main "${flags[@]}"', '')
+      script = script.replace('runs/cache "${flags[@]}"', '')
     assert not re.search(newer, script), name
 
 
