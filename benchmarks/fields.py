@@ -16,6 +16,12 @@ def parsed(arguments):
   return {name: _value(text) for name, text in pairs.items()}
 
 
+def named(config, arguments):
+  """A configuration's name, with the fields that make it another; where data lie does not."""
+  others = [a for a in arguments if a.split('=')[0] not in ('data.path', 'data.cache_dir')]
+  return ' '.join([config, *sorted(others)])
+
+
 def flags(fields):
   """The fields as flags of fsvae_jax.main."""
   return [f'--config.{name}={value}' for name, value in fields.items()]

@@ -6,7 +6,8 @@
 
 The error is of the first 1,000 test images, looked at every `--every` steps of batch 64; tests and
 compilation are not in the seconds (compilation is printed). The reference's curve is its authors'
-code's, on the same data in the same batches, at its images/s on the machine of docs/performance.md.
+code's, on the same data in the same batches, at its images/s on the machine of
+docs/explanation/performance.md.
 """
 
 import argparse
@@ -100,7 +101,8 @@ def main():
   parser.add_argument('--out', type=pathlib.Path, help='added to, a variant at a time')
   fields.add_to(parser)
   args = parser.parse_args()
-  results = read(args.out, args.config)
+  named = fields.named(args.config, args.fields)
+  results = read(args.out, named)
   for name in args.only:
     config = configuration.load(args.config)
     if args.config == 'mnist':
@@ -111,7 +113,7 @@ def main():
     with jax.set_mesh(sharding.make_mesh()):
       results[name] = reach(config, args.errors, args.every, args.most)
     if args.out:
-      written = files.read_json(args.out) | {args.config: results}
+      written = files.read_json(args.out) | {named: results}
       files.write_text(args.out, files.to_json(written, 1) + '\n')
   print(table(results, args.errors))
 

@@ -1,8 +1,8 @@
-"""Studies: named recipes trained at one budget, a line a finished run, and docs/recipes.md of them.
+"""Studies: named recipes trained at one budget, a line a finished run, and tables of them.
 
     python -m benchmarks.recipes --budget epochs --amount 1 --seeds 3            # every variant
     python -m benchmarks.recipes --budget minutes --amount 20 --only strong T=4  # some, equal time
-    python -m benchmarks.recipes --page docs/recipes.md                          # trains nothing
+    python -m benchmarks.recipes --page docs/explanation/recipes.md              # trains nothing
 
 The protocol: every tenth training image is held out and ranks the variants, by its reconstruction
 error; the test set is reported. Figures on the authors' features (`--fad_reference`) are reported,
@@ -40,6 +40,7 @@ PUBLISHED = {
   'model.draws': 20,
   'model.latent': 'bernoulli',
   'model.distance_weight': -1.0,
+  'model.variance': 'fixed',
   'train.batch_size': 250,
   'train.optimizer': 'adamw',
   'train.learning_rate': 1e-3,
@@ -82,6 +83,8 @@ VARIANTS = {
   'batch 100': STRONG | {'train.batch_size': 100},
   **{f'distance x{w}': STRONG | {'model.distance_weight': float(w)} for w in (2, 4)},
   'KLD': STRONG | {'model.distance': 'kld', 'model.distance_weight': 1e-3},
+  'KLD, likelihood': STRONG
+  | {'model.distance': 'kld', 'model.distance_weight': 1.0, 'model.variance': 'error'},
   'mean of K': STRONG | {'model.pick_gradient': 'mean'},
   'learned neurons': STRONG | {'model.learned': ('tau', 'v_th')},
   'learned read-out': STRONG | {'model.readout': 'learned'},
@@ -89,6 +92,7 @@ VARIANTS = {
   'ESVAE': STRONG | {'model.latent': 'rate', 'model.latent_dim': 32},
   'ESVAE, D=128': STRONG | {'model.latent': 'rate'},
 }
+SECTION = '## Studies'
 COLUMNS = {  # heading -> field of a finished run
   'held-out error': 'validation',
   'error': 'reconstruction_mse',
@@ -147,7 +151,7 @@ def finished(variant, seed, args, workdir):
   last = writer.read_metrics(workdir)[-1]
   images = last['step'] * batch_size(variant)
   return {
-    'config': args.config,
+    'config': fields.named(args.config, args.fields),
     'budget': f'{args.amount:g} {args.budget}',
     'variant': variant,
     'seed': seed,
@@ -182,7 +186,7 @@ def page(rows):
     lines = [' | '.join(cell(runs[variant], name) for name in shown.values()) for variant in order]
     head = ['| variant (seeds) | ' + ' | '.join(shown) + ' |', '|---' * (len(shown) + 1) + '|']
     body = [f'| {v} ({len(runs[v])}) | {line} |' for v, line in zip(order, lines, strict=True)]
-    tables.append('\n'.join([f'## {config}, {budget}', '', *head, *body]))
+    tables.append('\n'.join([f'### {config}, {budget}', '', *head, *body]))
   return '\n\n'.join(tables) + '\n'
 
 
@@ -196,9 +200,10 @@ def cell(runs, name):
 
 
 def write_page(path, rows):
-  """Puts the tables behind the page's own text, which ends at its first table's heading."""
-  text = path.read_text('utf-8') if path.exists() else '# Recipes\n\n'
-  files.write_text(path, text.split('\n## ')[0].rstrip() + '\n\n' + page(rows))
+  """Puts the tables into the page's last section, SECTION; all before it stays."""
+  text = path.read_text('utf-8') if path.exists() else '# Recipes\n'
+  own = text.split(f'\n{SECTION}\n')[0].rstrip()
+  files.write_text(path, f'{own}\n\n{SECTION}\n\n{page(rows)}')
 
 
 def main():
@@ -220,14 +225,13 @@ def main():
   if args.page:
     write_page(args.page, read(args.results))
     return
+  named, budget = fields.named(args.config, args.fields), f'{args.amount:g} {args.budget}'
   for seed in range(args.seeds):
     for variant in args.only:
       done = {(r['config'], r['budget'], r['variant'], r['seed']) for r in read(args.results)}
-      if (args.config, f'{args.amount:g} {args.budget}', variant, seed) in done:
+      if (named, budget, variant, seed) in done:
         continue
-      folder = (
-        args.runs / f'{args.config}-{args.amount:g}-{args.budget}' / variant.replace(' ', '_')
-      )
+      folder = args.runs / f'{named} {budget}'.replace(' ', '-') / variant.replace(' ', '_')
       workdir = folder / str(seed)
       started = files.read_json(workdir / 'config.json') or {}
       steps = started['train']['steps'] if started else steps_of(variant, args.config, args, folder)

@@ -23,11 +23,11 @@ import jax
 import numpy as np
 
 from benchmarks import fields
+from benchmarks.run import GFLOP_PER_TRAINED_IMAGE
 from fsvae_jax import models, training_step
 from fsvae_jax.configs import mnist
 from fsvae_jax.run import files, sharding, states, writer
 
-GFLOP_AN_IMAGE = 1.31  # of training, docs/explanation/performance.md
 # Assumed: FLOP/s that training reaches, links of a device (bytes/s) and time of a small all-reduce
 # (s, inside a group of `near` devices and across groups). Links are the vendors' figures.
 MACHINES = {
@@ -38,8 +38,8 @@ MACHINES = {
     'far': 12.5e9,
     'latency': (15e-6, 60e-6),
   },
-  'H100': {
-    'flops': 100e12,
+  'H200': {
+    'flops': 10.2e12,  # measured on one, batch 250
     'near': 8,  # a node; NVLink within, 400 Gb/s a device across
     'link': 450e9,
     'far': 50e9,
@@ -65,16 +65,13 @@ def compiled_step(devices, batch_size, changed):
   optimizer = states.make_optimizer(config.train, 100)
   mesh = sharding.make_mesh(jax.devices()[:devices])
   with jax.set_mesh(mesh):
-    state = jax.eval_shape(lambda key: states.create(model.init(key), optimizer, 0.0), KEY())
+    key = jax.random.key(0)
+    state = jax.eval_shape(lambda key: states.create(model.init(key), optimizer, 0.0), key)
     whole = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding.replicated(mesh))
     images = jax.ShapeDtypeStruct((batch_size, 32, 32, 1), np.uint8, sharding=sharding.split(mesh))
     step = functools.partial(training_step.train_step, model, optimizer, config, 100)
-    arguments = jax.tree.map(whole, state), {'image': images}, KEY()
+    arguments = jax.tree.map(whole, state), {'image': images}, key
     return jax.jit(step).lower(*arguments).compile().as_text()
-
-
-def KEY():
-  return jax.random.key(0)
 
 
 def collectives(text):
@@ -95,7 +92,7 @@ def collectives(text):
 
 def predicted(sent, machine, devices, images):
   """Share of a step that is arithmetic, if all that is sent is waited for."""
-  compute = images * GFLOP_AN_IMAGE * 1e9 / machine['flops']
+  compute = images * GFLOP_PER_TRAINED_IMAGE * 1e9 / machine['flops']
   near = min(devices, machine['near'])
   across = devices > machine['near']
   size = sent['gradient_bytes'] + sent['other_bytes']

@@ -29,6 +29,7 @@ from benchmarks import (
   soak,
   streaming,
 )
+from benchmarks import fields as benchmark_fields
 from benchmarks import run as speed
 from fsvae_jax import configuration, fields, models
 from fsvae_jax.exchange import nir_simulator, reference, state_dicts
@@ -208,12 +209,15 @@ def test_streaming_reads_and_trains(main, monkeypatch, tmp_path):
 
 @pytest.mark.slow
 def test_quality_counts_images_and_seconds_to_each_error(main, mnist, tmp_path):
-  small = *SMALL, 'train.batch_size=8', 'train.steps=4', f'data.path={mnist}'
-  out = tmp_path / 'out.json'
-  out.write_text('{"mnist": {"K=5": {"4.0": [9.0, 24]}}}')
+  small = *SMALL, 'train.batch_size=8', 'train.steps=4', 'test.batch_size=8'
+  places = f'data.path={mnist}', f'data.cache_dir={tmp_path}'
+  out, own = tmp_path / 'out.json', benchmark_fields.named('mnist', [*places, *small])
+  assert own == ' '.join(['mnist', *sorted(small)])  # another model, wherever its data lie
+  out.write_text(json.dumps({'mnist': {'T=4': 1}, own: {'K=5': {'4.0': [9.0, 24]}}}))
   flags = '--only', 'T=4', '--errors', '4.0', '1e-9', '--every', '2', '--out', out
-  printed = main(quality, *flags, *small, 'test.batch_size=8', f'data.cache_dir={tmp_path}')
-  results = json.loads(out.read_text())['mnist']
+  printed = main(quality, *flags, *small, *places)
+  assert json.loads(out.read_text())['mnist'] == {'T=4': 1}
+  results = json.loads(out.read_text())[own]
   reached = results['T=4']
   assert list(reached) == ['4.0'] and reached['4.0'][1] == 16 and reached['4.0'][0] > 0
   assert '| T=4 | ' in printed and printed.rstrip().endswith('| - |')
@@ -254,15 +258,29 @@ def test_recipes_train_what_is_not_finished_and_rank_by_held_out_images(
   assert study.trained[2:] == [('T=4', 1, 540), ('T=2', 1, 540)]  # the first seed is not run again
   assert printed.index('| T=2 (2) | 2 ± 0 | 10.5 ± 0.71 |') < printed.index('| T=4 (2) |')
   page = tmp_path / 'recipes.md'
-  page.write_text('# Recipes\n\nOwn words.\n\n## old tables\n')
-  main(recipes, '--results', tmp_path / 'r.jsonl', '--page', page)
-  assert page.read_text().startswith('# Recipes\n\nOwn words.\n\n## mnist, 0.5 epochs\n')
+  own = '# Recipes\n\nOwn words.\n\n## Own section\n\nMore.\n'
+  page.write_text(own)
+  for _ in range(2):  # the second time in place of the first tables
+    main(recipes, '--results', tmp_path / 'r.jsonl', '--page', page)
+    assert page.read_text().startswith(f'{own}\n## Studies\n\n### mnist, 0.5 epochs\n')
+    assert page.read_text().count('### mnist') == 1
 
 
 def test_an_epoch_of_a_study_is_the_images_that_are_not_held_out(mnist, tmp_path):
   path = [f'data.path={mnist}', f'data.cache_dir={tmp_path}', 'data.validation=4']
   count = len(np.load(mnist)['train'])
   assert recipes.epoch(argparse.Namespace(config='mnist', fields=path)) == count - count // 4
+
+
+def test_recipes_of_other_fields_are_other_recipes(main, monkeypatch, tmp_path):
+  study = Study()
+  monkeypatch.setattr(recipes.subprocess, 'run', study)
+  monkeypatch.setattr(recipes, 'epoch', lambda args: 54_000)
+  flags = '--only', 'T=4', '--results', tmp_path / 'r.jsonl', '--runs', tmp_path / 'runs'
+  for given in ((), ('model.latent_dim=64',), (f'data.path={tmp_path}',)):
+    printed = main(recipes, *flags, '--seeds', 1, *given)
+  assert len(study.trained) == 2  # where data lie makes no other recipe
+  assert '### mnist, 1 epochs' in printed and '### mnist model.latent_dim=64, 1 epochs' in printed
 
 
 def test_recipes_turn_minutes_into_steps_by_a_short_run(main, monkeypatch, tmp_path):
