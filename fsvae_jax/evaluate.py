@@ -2,18 +2,21 @@
 
 import contextlib
 import functools
+import hashlib
 import importlib.metadata
 import os
 import pathlib
 import platform
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
 import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
+import fsvae_jax
 from fsvae_jax import data, fields, inference, report, samples, train
 from fsvae_jax.inference import Trained
 from fsvae_jax.metrics import LEAST_IMAGES, METRICS, OF_ALL_TEST_IMAGES, fad
@@ -29,6 +32,7 @@ from fsvae_jax.run import (
   signals,
   writer,
 )
+from fsvae_jax.run import workdir as workdirs
 
 
 def check(config: ConfigDict) -> None:
@@ -49,7 +53,22 @@ def check(config: ConfigDict) -> None:
         f'eval.images is {config.eval.images}, too few for the metric {name}: it must be at least '
         f'{least}, or leave {name} out of eval.metrics'
       )
+  if 'fad' in config.eval.metrics:
+    check_autoencoders(config)
+    if config.eval.fad_reference:
+      fad.authors(config)
   named_runs(config)
+
+
+def check_autoencoders(config: ConfigDict) -> None:
+  """Checks that the autoencoder of the Frechet distance can be kept; ValueError if not."""
+  folder = workdirs.check(fad.autoencoders(config), 'data.cache_dir')
+  there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+  if files.is_read_only(there) and not list(folder.glob('*/finished')):
+    raise ValueError(
+      f'data.cache_dir: {folder} cannot be made, so that no autoencoder can be trained for the '
+      'metric fad: take another data.cache_dir, or leave fad out of eval.metrics'
+    )
 
 
 def evaluate(
@@ -69,6 +88,7 @@ def evaluate(
     ValueError, FileNotFoundError: for an unknown metric or a checkpoint that is not there.
   """
   check(config)
+  workdirs.check_writable(workdir)
   trained = inference.restore(config, workdir, step)
   images_of = functools.cache(trained.images)  # read when a metric asks, once
   workdir = trained.workdir
@@ -147,15 +167,18 @@ def train_autoencoder(config: ConfigDict, images_of: Callable[[str], data.Images
   if fad.too_few(images_of):
     return
   own, workdir = fad.autoencoder(config, images_of)
+  finished = workdir / 'finished'
+  if sharding.from_first(finished.exists()):  # also where the lock could not be written
+    return
   with distributed.alone(workdir.with_name(f'{workdir.name}.lock')):
-    if sharding.from_first((workdir / 'finished').exists()):
+    if sharding.from_first(finished.exists()):
       return
     console.say(f'training the autoencoder of the Frechet distance, once, in {workdir}')
-    finished, _ = train.train_and_evaluate(own, workdir)
-    if not finished:
+    done, _ = train.train_and_evaluate(own, workdir)
+    if not done:
       raise signals.Stopped('while the autoencoder of the Frechet distance was trained')
     if jax.process_index() == 0:
-      files.write_text(workdir / 'finished', '')
+      files.write_text(finished, '')
 
 
 def read(path: pathlib.Path) -> dict:
@@ -224,11 +247,20 @@ def about(trained: Trained, test_images: data.Images) -> dict:
     'test_images': len(test_images),
     'generated_images': trained.config.eval.images,
     'parameters': sum(x.size for x in jax.tree.leaves(trained.variables['params'])),
+    'weights': mark(trained.variables),
     'devices': f'{jax.device_count()} x {device.device_kind} ({device.platform})',
     'host': f'{platform.system()} {platform.machine()}, {os.cpu_count()} cores',
-    'versions': {'python': platform.python_version()}
+    'versions': {'fsvae_jax': fsvae_jax.__version__, 'python': platform.python_version()}
     | {name: importlib.metadata.version(name) for name in versions},
   }
+
+
+def mark(variables: Any) -> str:
+  """Eight digits that differ for other parameters or statistics."""
+  digest = hashlib.sha256()
+  for x in jax.tree.leaves(jax.device_get(variables)):
+    digest.update(x.tobytes())
+  return digest.hexdigest()[:8]
 
 
 def named_runs(config: ConfigDict) -> list[pathlib.Path]:

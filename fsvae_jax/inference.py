@@ -18,6 +18,7 @@ from jax.sharding import PartitionSpec as P
 from ml_collections import ConfigDict
 
 from fsvae_jax import data, fields, models
+from fsvae_jax.compute import checks
 from fsvae_jax.models import Model, inputs
 from fsvae_jax.run import checkpoint, progress, sharding
 from fsvae_jax.run import workdir as workdirs
@@ -87,7 +88,7 @@ class Trained(NamedTuple):
     self, images: data.Images | np.ndarray, seed: int = 0, label: np.ndarray | None = None
   ) -> np.ndarray:
     """Latents of images, uint8 or in [-1, 1], and of their labels, integers [N], if given."""
-    return self.over(encode, images, *[label] * (label is not None), seed=seed)
+    return self.over(encode, images, *self._told(label, len(images)), seed=seed)
 
   def decode(self, latents: np.ndarray) -> np.ndarray:
     """Images [N, H, W, C] in [-1, 1] of latents."""
@@ -110,11 +111,7 @@ class Trained(NamedTuple):
     Raises:
       ValueError: for a model without a prior, or a label that is none of its classes.
     """
-    if label is None:
-      return self.over(generate, np.arange(count), seed=seed)
-    inputs.check_label(self.model.classes, label)
-    label_N = np.broadcast_to(np.asarray(label, np.int32), (count,))
-    return self.over(generate, np.arange(count), label_N, seed=seed)
+    return self.over(generate, np.arange(count), *self._told(label, count), seed=seed)
 
   def images(self, split: str) -> data.Images:
     """The images of a split that the run knows: 'train' or 'test'.
@@ -126,6 +123,14 @@ class Trained(NamedTuple):
     images = data.load(self.config.data, *size, split)
     workdirs.check_images(self.workdir, self.config, {split: data.identity(images)})
     return images
+
+  def _told(self, label, count):
+    """The argument [count] of one label or of as many; none if there is none."""
+    if label is None:
+      return ()
+    label_N = np.asarray(checks.integers('label', np.asarray(label), *(count,) * np.ndim(label)))
+    inputs.check_label(self.model.classes, int(label_N.max(initial=-1)))
+    return (np.broadcast_to(label_N.astype(np.int32), (count,)),)
 
   def _key(self, seed):
     return jax.random.fold_in(jax.random.key(self.config.seed), 1000 + seed)

@@ -48,6 +48,14 @@ from fsvae_jax.run import console, distributed, files, signals, workdir
 
 DEFAULT = 'digits'
 OF_A_RUN = ('eval', 'generate', 'reconstruct', 'export')  # modes that need one
+MODES = {  # of flags that not every mode has
+  'step': OF_A_RUN,
+  'count': ('generate', 'reconstruct'),
+  'seed': ('generate', 'reconstruct'),
+  'label': ('generate',),
+  'format': ('export',),
+  **dict.fromkeys(export.NIR_OPTIONS, ('export',)),
+}
 
 flags.DEFINE_string('workdir', None, 'Where the run is kept; default runs/<config>.')
 flags.DEFINE_enum(
@@ -64,7 +72,7 @@ for name, help_text in export.NIR_OPTIONS.items():
   flags.DEFINE_string(name, None, help_text)
 flags.DEFINE_integer('count', 64, 'How many images to generate or reconstruct.', 1)
 flags.DEFINE_integer('label', None, 'Class of the generated images, if the model has classes.', 0)
-flags.DEFINE_integer('seed', 0, 'Of the draws of generated or reconstructed images.', 0)
+flags.DEFINE_integer('seed', 0, 'Of the draws of generated or reconstructed images.', 0, 2**31 - 1)
 flags.DEFINE_string('coordinator', None, 'HOST:PORT of process 0 of several.')
 flags.DEFINE_integer('processes', None, 'How many processes share this run.')
 flags.DEFINE_integer('process', None, 'Which of them this is, from 0.')
@@ -136,9 +144,20 @@ def parse_flags(argv: list[str]) -> list[str]:
   before = fields.flatten(config.to_dict())
   mode = [f'--mode={given.mode}'] if given.mode else []
   overrides = configuration.parse_flags([argv[0], f'--workdir={folder}', *mode, *rest], config)
+  refuse_flags_of_other_modes(flags.FLAGS.mode)
   if of_run:
     refuse_contradictions(folder, before, overrides)
   return argv
+
+
+def refuse_flags_of_other_modes(mode: str) -> None:
+  """Ends the program if a flag was given that `mode` would not look at."""
+  for name, modes in MODES.items():
+    flag = flags.FLAGS[name]
+    if flag.present and mode not in modes:
+      own = '; of a run it is --config.seed' if name == 'seed' else ''
+      others = ', '.join(f'--mode={other}' for other in modes)
+      sys.exit(f'--{name}={flag.value} is of {others}, not of --mode={mode}{own}')
 
 
 def recorded(folder: pathlib.Path, text: str | None) -> ConfigDict:

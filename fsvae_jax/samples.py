@@ -13,6 +13,7 @@ from fsvae_jax.metrics import neighbours, robustness
 from fsvae_jax.metrics.made import Made
 from fsvae_jax.models import Model
 from fsvae_jax.run import console, files, pictures
+from fsvae_jax.run import workdir as workdirs
 
 COLUMNS = 8  # of a grid: as many as can be looked at on a phone
 
@@ -131,6 +132,7 @@ def write(
   """
   if label is not None and mode != 'generate':
     raise ValueError(f'--label={label} is of --mode=generate, not of --mode={mode}')
+  workdirs.check_writable(workdir)
   trained = inference.restore(config, workdir, step)
   if mode == 'generate':
     check_count(count)

@@ -15,7 +15,7 @@ from absl import logging
 from clu import parameter_overview
 from ml_collections import ConfigDict
 
-from fsvae_jax import data, fields, models, samples, training_step, warm_start
+from fsvae_jax import data, fields, inference, models, samples, training_step, warm_start
 from fsvae_jax.compute import checks
 from fsvae_jax.inference import Trained
 from fsvae_jax.models import Model
@@ -164,6 +164,12 @@ def train_and_evaluate(
     state = checkpoints.restore(checkpoint.abstract(state)) or state
     if state.step < run.total:
       state = unfitted(state)
+    elif run.model.fit and not inference.is_fitted(state.evaluated()):
+      raise ValueError(
+        f'train.steps is {run.total}, but the run is at step {int(state.step)} and model.latent '
+        f'{config.model.latent!r} is fitted at the last step alone: train.steps must be at least '
+        f'{int(state.step) + 1}'
+      )
     log = progress.Progress(int(state.step), run.total, config.train.batch_size)
     stack.callback(log.close)
     say_start(run, state)

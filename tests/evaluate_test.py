@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import fsvae_jax
 from fsvae_jax import evaluate, inference, samples, train
 from fsvae_jax.configs import default, digits
 from fsvae_jax.metrics import fad, frechet
@@ -87,6 +88,15 @@ def test_each_seed_is_encoded_sampled_and_decoded_once(run, tmp_path, monkeypatc
   assert calls['decode', tests, 0] == calls['decode', 64, 0] == 2  # not by seed: one of each
 
 
+def test_figures_of_other_weights_do_not_stay(run):
+  config, workdir, results = run
+  trained = inference.restore(config, workdir)
+  again = evaluate.about(trained, trained.images('test'))
+  assert again == results['run'] and again['versions']['fsvae_jax'] == fsvae_jax.__version__
+  moved = jax.tree.map(lambda x: x * (1 + 1e-6), trained.variables)
+  assert evaluate.about(trained._replace(variables=moved), trained.images('test')) != again
+
+
 def test_nearest_training_images_are_a_picture(run):
   (picture,) = (run[1] / 'pictures').glob('nearest_*.png')
   assert picture.name == 'nearest_000040.png'
@@ -120,6 +130,13 @@ def test_images_of_a_class_are_written(run):
     samples.write(config, workdir, 'generate', 16, label=10)
   with pytest.raises(ValueError, match='--label=3 is of --mode=generate'):
     samples.write(config, workdir, 'reconstruct', 16, label=3)
+  trained = inference.restore(config, workdir)
+  with pytest.raises(ValueError, match='label is 12; the classes of this model are 0 to 9'):
+    trained.generate(2, label=[0, 12])
+  with pytest.raises(ValueError, match='label is float'):
+    trained.generate(2, label=1.7)
+  with pytest.raises(ValueError, match=r'label has the shape \(3,\)'):
+    trained.encode(trained.images('test')[:2], label=np.arange(3))
 
 
 def test_constant_images_are_farther_still(run):

@@ -68,6 +68,10 @@ def test_of_a_field_given_twice_the_last_counts(parse):
     (['--workdir=runs/lr[1e-3]'], 'could not be read again'),
     (['--mode=eval', '--workdir=nowhere'], 'nowhere has no config.json, so no run: train there'),
     (['--mode=generate'], 'runs/digits has no config.json'),
+    (['--seed=1'], '--seed=1 is of --mode=generate, .* not of --mode=train; .* --config.seed'),
+    (['--step=5', '--config=mnist'], '--step=5 is of --mode=eval, .*, not of --mode=train'),
+    (['--count=5'], '--count=5 is of --mode=generate, --mode=reconstruct, not of --mode=train'),
+    (['--upsampling=dilated'], '--upsampling=dilated is of --mode=export, not of --mode=train'),
   ],
 )
 def test_what_cannot_be_meant_is_refused(parse, tmp_path, arguments, message):
@@ -130,6 +134,12 @@ def test_a_run_knows_its_configuration(parse, run, mode):
 def test_what_contradicts_a_run_is_refused_by_name(parse, run, field, value):
   with pytest.raises(SystemExit, match=f'{field} is .* on the command line, but the run in'):
     parse('--mode=eval', f'--config.{field}={value}')
+
+
+def test_a_seed_that_keys_do_not_hold_is_refused(parse, run, capsys):
+  with pytest.raises(SystemExit):
+    parse('--mode=generate', f'--workdir={run}', '--seed=4294967296')
+  assert '4294967296 is not an integer in the range' in capsys.readouterr().err
 
 
 def test_another_data_sets_configuration_is_refused(parse, run):

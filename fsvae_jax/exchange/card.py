@@ -58,7 +58,7 @@ def text(trained: Trained) -> str:
     step=trained.step,
     seed=config.seed,
     version=fsvae_jax.__version__,
-    time=f', {seconds / 60:.0f} minutes of training' if seconds else '',
+    time=f', {seconds / 60:.0f} minutes of training steps' if seconds else '',
     command=configuration.command(config),
     figures=_table(figures) if figures else 'This step was not evaluated.',
   )

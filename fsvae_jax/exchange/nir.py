@@ -24,7 +24,7 @@ from fsvae_jax import __version__, inference
 from fsvae_jax.exchange import nir_layers, nir_nodes, nir_record
 from fsvae_jax.exchange.nir_nodes import DEFAULT, Options
 from fsvae_jax.models import fsvae
-from fsvae_jax.run import files
+from fsvae_jax.run import files, sharding
 
 FORMAT = 1  # of the metadata; raised when what they mean changes
 IMAGES = 4  # whose spikes are written
@@ -121,21 +121,20 @@ def write(
   files.write_text(folder / 'layers.json', json.dumps(rows, indent=2))
 
 
-def export(
-  trained: inference.Trained,
-  folder: pathlib.Path,
-  discretisation: str = 'euler',
-  readout: str = 'host',
-  upsampling: str = 'affine',
-) -> None:
+def export(trained: inference.Trained, folder: pathlib.Path, **options: str) -> None:
   """`write` of a run, with images that it has drawn, so that no data set is needed.
 
+  Args:
+    options: fields of `Options`.
+
   Raises:
-    ValueError: for an unknown option, and as `graphs` does.
+    ValueError: for an unknown value of an option, and as `graphs` does.
   """
-  options = Options(discretisation, readout, upsampling)
+  chosen = Options(**options)
   variables = jax.device_get(trained.variables)
-  write(folder, trained.config.model, variables, trained.generate(IMAGES), options)
+  # On this process's devices: the others have nothing to write, and are not here.
+  alone = trained._replace(variables=variables, mesh=sharding.make_mesh(jax.local_devices()))
+  write(folder, trained.config.model, variables, alone.generate(IMAGES), chosen)
 
 
 def read(path: str | pathlib.Path) -> nir.NIRGraph:

@@ -27,10 +27,10 @@ import numpy as np
 
 from fsvae_jax.compute import checks
 from fsvae_jax.exchange.nir_layers import Layer, Layers
+from fsvae_jax.spiking.filters import READOUT_DECAY
 
 DT = 1e-4  # seconds a step: what snnTorch's importer takes for granted
 LARGEST = 2**26  # weights of an affine node
-READOUT_DECAY = 0.8
 
 
 @dataclasses.dataclass(frozen=True)

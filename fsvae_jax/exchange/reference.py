@@ -213,6 +213,7 @@ def import_checkpoint(path: str | pathlib.Path, config: ConfigDict, workdir: str
   workdir = workdirs.check(workdir)
   if config.model.name != 'fsvae':
     raise ValueError(f'model.name is {config.model.name!r}; checkpoints of the reference are fsvae')
+  _check_theirs(config.model)
   if config.train.get('start'):
     raise ValueError('train.start is given, but this run begins as the checkpoint: leave it empty')
   like = jax.eval_shape(models.make(config.model).init, jax.random.key(0))
@@ -240,15 +241,7 @@ def state_dict(variables: Any, model: Mapping[str, Any]) -> dict[str, np.ndarray
   Raises:
     ValueError: naming every field whose value the reference's code does not have.
   """
-  faults = [
-    f'model.{name} is {model[name]!r}; there it is {there!r}'
-    for name, there in _FIXED.items()
-    if model.get(name, there) != there
-  ]
-  if model['latent'] not in ('bernoulli', 'mixture', 'rate'):
-    faults.append(f"model.latent is {model['latent']!r}; there it is 'bernoulli' or 'rate'")
-  if faults:
-    raise ValueError("the authors' code has no such model:\n  " + '\n  '.join(faults))
+  _check_theirs(model)
   arrays = traverse_util.flatten_dict(variables)
   state = {
     name: np.ascontiguousarray(change.theirs(np.asarray(arrays[path])))
@@ -265,8 +258,28 @@ def state_dict(variables: Any, model: Mapping[str, Any]) -> dict[str, np.ndarray
   return state | {'membrane_output_layer.coef': coef_T.reshape(1, 1, 1, 1, -1)}
 
 
-# What the reference's code has no field for.
-_FIXED = {'name': 'fsvae', 'tau': 0.25, 'v_th': 0.2, 'learned': (), 'readout': 'leaky'}
+def _check_theirs(model):
+  faults = [
+    f'model.{name} is {model[name]!r}; there it is {there!r}'
+    for name, there in _FIXED.items()
+    if model.get(name, there) != there
+  ]
+  if model['latent'] not in ('bernoulli', 'mixture', 'rate'):
+    faults.append(f"model.latent is {model['latent']!r}; there it is 'bernoulli' or 'rate'")
+  if faults:
+    raise ValueError("the authors' code has no such model:\n  " + '\n  '.join(faults))
+
+
+# What the reference's code has no field for, and the sizes that it is written for.
+_FIXED = {
+  'name': 'fsvae',
+  'tau': 0.25,
+  'v_th': 0.2,
+  'learned': (),
+  'readout': 'leaky',
+  'classes': 0,
+}
+_SIZES = {32: (32, 64, 128, 256), 64: (32, 64, 128, 256, 512)}
 
 
 def export(trained: Trained, folder: pathlib.Path) -> None:
@@ -277,6 +290,13 @@ def export(trained: Trained, folder: pathlib.Path) -> None:
   """
   model = trained.config.model
   state_dicts.save(folder / 'model.pth', state_dict(trained.variables, model))
+  if tuple(model.features) != _SIZES.get(model.image_size):
+    console.say(
+      f"the authors' scripts are written for widths {_SIZES} by image size: for {model.features} "
+      f'at {model.image_size} theirs have to be changed'
+    )
+  if model.latent == 'rate':
+    console.say("ESVAE's class has two networks that it does not use: load with strict=False")
   if model.latent == 'mixture':
     console.say("the mixture's patterns stay out: there, the prior makes a sample's first steps")
 

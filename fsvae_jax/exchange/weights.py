@@ -107,7 +107,8 @@ def export(trained: Trained, folder: pathlib.Path) -> None:
 
 
 def export_16_bits(trained: Trained, folder: pathlib.Path) -> None:
-  """`export` with kernels in 16 bits, at half the size; vectors are few, and stay.
+  """`export` with arrays of two axes or more in 16 bits (kernels, a mixture's patterns), at half
+  the size; vectors are few, and stay.
 
   Raises:
     ValueError: naming a kernel with numbers that 16 bits do not hold.
@@ -120,7 +121,7 @@ def _write(trained, folder, narrow):
 
   arrays = traverse_util.flatten_dict(jax.device_get(trained.variables), sep='.')
   with np.errstate(over='ignore'):
-    arrays = {name: np.ascontiguousarray(narrow(x)) for name, x in arrays.items()}
+    arrays = {name: np.asarray(narrow(x), order='C') for name, x in arrays.items()}
   if faults := [name for name, x in arrays.items() if not np.isfinite(x).all()]:
     raise ValueError(
       f'not finite, in 16 bits at least: {", ".join(faults)}; export the newest '

@@ -52,13 +52,10 @@ def evaluate(trained: Trained, images_of: Callable[[str], data.Images]) -> Metri
   distances in theirs as well."""
   if reason := too_few(images_of):
     return fixed(Result({}, missing=f'fad: {reason}'))
-  config, missing = trained.config, ''
+  config = trained.config
   spaces = {'': own_space(config, images_of)}
   if config.eval.fad_reference:
-    try:
-      spaces['_authors'] = authors_space(config, trained.mesh)
-    except (FileNotFoundError, ImportError, ValueError) as error:
-      missing = f'fad_authors: {error}'
+    spaces['_authors'] = authors_space(config, trained.mesh)
   train, test = images_of('train'), len(images_of('test'))
   of = {'count': config.eval.images, 'test': test, 'equal': min(config.eval.images, test)}
   protocols = {
@@ -68,7 +65,7 @@ def evaluate(trained: Trained, images_of: Callable[[str], data.Images]) -> Metri
   }
   return Metric(
     lambda made: measure(made, train, spaces),
-    lambda per_seed: Result(figures(per_seed, protocols), missing=missing),
+    lambda per_seed: Result(figures(per_seed, protocols)),
   )
 
 
@@ -154,8 +151,12 @@ def autoencoder(
   names = [images_of(split).name for split in ('train', 'test')]
   recipe = json.dumps([names, own.model.to_dict(), own.train.to_dict()])
   digest = hashlib.sha256(recipe.encode()).hexdigest()[:12]
-  cache = files.expand(config.data.cache_dir, 'data.cache_dir') / 'autoencoders'
-  return own, cache / f'{own.data.name}-{own.model.latent_dim}-{digest}'
+  return own, autoencoders(config) / f'{own.data.name}-{own.model.latent_dim}-{digest}'
+
+
+def autoencoders(config: ConfigDict) -> pathlib.Path:
+  """The folder of all data sets' autoencoders."""
+  return files.expand(config.data.cache_dir, 'data.cache_dir') / 'autoencoders'
 
 
 def autoencoder_config(config: ConfigDict) -> ConfigDict:
@@ -163,6 +164,7 @@ def autoencoder_config(config: ConfigDict) -> ConfigDict:
   own = ConfigDict(config.to_dict())
   del own.eval
   own.seed = own.data.validation = 0
+  own.data.flip = False
   model = {name: config.model[name] for name in ('image_size', 'channels', 'features')}
   dim = code_dim(config.model.channels)
   own.model = ConfigDict(model | {'name': 'autoencoder', 'latent_dim': dim})
@@ -189,7 +191,16 @@ def code_dim(channels: int) -> int:
 
 
 def authors_space(config: ConfigDict, mesh: jax.sharding.Mesh) -> Space:
-  """The code and statistics of the folder `eval.fad_reference`.
+  """The code and statistics of the folder `eval.fad_reference`; raises as `authors` does."""
+  own = autoencoder_config(config)
+  statistics, variables = authors(config)
+  folder = files.expand(config.eval.fad_reference, 'eval.fad_reference')
+  code = Trained(own, folder, 0, models.make(own.model), variables, mesh).encode
+  return Space(code, statistics, "the authors' autoencoder and statistics")
+
+
+def authors(config: ConfigDict) -> tuple[Gaussian, dict]:
+  """Statistics, and the autoencoder's variables, of the files in `eval.fad_reference`.
 
   Raises:
     ValueError, FileNotFoundError, ImportError: for a file that is not there, cannot be read or does
@@ -198,10 +209,8 @@ def authors_space(config: ConfigDict, mesh: jax.sharding.Mesh) -> Space:
   own, name = autoencoder_config(config), config.data.name
   c, dim, stem = own.model, own.model.latent_dim, AUTHORS_NAMES.get(name, name)
   folder = files.expand(config.eval.fad_reference, 'eval.fad_reference')
-  statistics = frechet.load(folder / f'{stem}_test_{dim}.npz')
+  statistics = frechet.load(folder / f'{stem}_test_{dim}.npz', dim)
   file = folder / f'{stem}_{dim}.npz'  # where there is no PyTorch to read the .pth
   state = state_dicts.load(file if file.exists() else file.with_suffix('.pth'))
   encoder = reference.convert_autoencoder(state, c.features, c.image_size, c.channels, dim)
-  variables = {part: {'encoder': tree} for part, tree in encoder.items()}
-  code = Trained(own, folder, 0, models.make(c), variables, mesh).encode
-  return Space(code, statistics, "the authors' autoencoder and statistics")
+  return statistics, {part: {'encoder': tree} for part, tree in encoder.items()}

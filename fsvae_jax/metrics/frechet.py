@@ -49,8 +49,8 @@ def save(path: pathlib.Path, statistics: Gaussian) -> None:
     np.savez(file, mu=statistics.mean, sigma=statistics.covariance)
 
 
-def load(path: pathlib.Path) -> Gaussian:
-  """The Gaussian of an .npz with `mu` and `sigma`.
+def load(path: pathlib.Path, dim: int | None = None) -> Gaussian:
+  """The Gaussian of an .npz with `mu` and `sigma`, of `dim` features if that is given.
 
   Raises:
     ValueError, FileNotFoundError: naming the file.
@@ -67,6 +67,10 @@ def load(path: pathlib.Path) -> Gaussian:
   if found['mu'].ndim != 1 or found['sigma'].shape != 2 * found['mu'].shape:
     shapes = ', '.join(f'{name} {found[name].shape}' for name in ('mu', 'sigma'))
     raise ValueError(f'{path} has {shapes}; expected [D] and [D, D]')
+  if dim not in (None, len(found['mu'])):
+    raise ValueError(f'{path} is of {len(found["mu"])} features; expected {dim}')
+  if not all(np.isfinite(x).all() for x in found.values()):
+    raise ValueError(f'{path} has numbers that are not finite')
   return Gaussian(found['mu'], found['sigma'])
 
 

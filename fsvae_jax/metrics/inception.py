@@ -40,10 +40,14 @@ def evaluate(trained: Trained, images_of: Callable[[str], data.Images]) -> Metri
   folder = files.expand(named, 'eval.inception') if named else cache(config)
   scorers, faults = [], []
   for scorer, weights in ((clean_fid, CLEAN_FID), (fidelity, TORCH_FIDELITY)):
+    path = folder / weights[0]
     try:
-      scorers.append(scorer(config, test_images, find_weights(folder, *weights)))
+      path = find_weights(folder, *weights)
+      scorers.append(scorer(config, test_images, path))
     except FileNotFoundError as error:
       faults.append(str(error))
+    except Exception as error:  # PyTorch's are of many kinds
+      faults.append(f'{path} cannot be used ({error}): remove it, and it is fetched anew')
   of = {'count': config.eval.images, 'test': len(test_images), 'splits': SPLITS}
   protocols = {name: protocol.format(**of) for name, protocol in PROTOCOLS.items()}
   return Metric(
@@ -70,7 +74,7 @@ def missing(trained: Trained, test_images: data.Images) -> str:
   try:
     import cleanfid  # noqa: F401
     import torch_fidelity  # noqa: F401
-  except ImportError as error:
+  except Exception as error:  # also of libraries that do not fit each other
     return f'{error}; pip install "fsvae_jax[inception]"'
   return ''
 
@@ -87,7 +91,10 @@ def find_weights(folder: pathlib.Path, name: str, address: str) -> pathlib.Path:
   try:
     folder.mkdir(parents=True, exist_ok=True)
     with urllib.request.urlopen(address + name, timeout=30) as response:
-      files.write_bytes(path, response.read())
+      content = response.read()
+    if content.lstrip()[:1] == b'<':
+      raise OSError('a web page came in its place')
+    files.write_bytes(path, content)
     return path
   except (OSError, http.client.HTTPException) as error:
     raise FileNotFoundError(
@@ -137,7 +144,10 @@ def fidelity(config: ConfigDict, test_images: data.Images, weights: pathlib.Path
   """Samples to {'kid', 'inception_score'}, the standard ones, of torch-fidelity."""
   import torch
   import torch_fidelity
+  from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
+  # That the weights can be read is known before anything is measured.
+  FeatureExtractorInceptionV3('trial', ['2048'], feature_extractor_weights_path=str(weights))
   test = as_torch(test_images)
 
   def scores(samples):

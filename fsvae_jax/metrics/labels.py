@@ -24,11 +24,12 @@ def evaluate(trained: Trained, images_of: Callable[[str], data.Images]) -> Metri
   if reason := missing(trained, train, test):
     return fixed(Result({}, missing=f'labels: {reason}'))
   count, classifier = trained.config.eval.probe, fitted(train)
+  unasked = min(count, trained.config.eval.images)
   judged = lambda images: classifier.predict(pixels(data.quantize(images)))
   known, by = len(classifier.classes_), f'a classifier fitted to {min(len(train), FITTED)} images'
   protocols = {
-    'label_entropy': f'bits, of at most {np.log2(known):.3g}: classes of {count} samples without a '
-    f'label, by {by}',
+    'label_entropy': f'bits, of at most {np.log2(known):.3g}: classes of {unasked} samples without '
+    f'a label, by {by}',
     'label_accuracy': f'share of {count} samples, as many of each class, that are of the class '
     f'asked for, by {by}',
   }
@@ -36,7 +37,7 @@ def evaluate(trained: Trained, images_of: Callable[[str], data.Images]) -> Metri
   own = {'classifier_accuracy': Figure([right], f'{len(test)} images, {by}')}
 
   def measure(made):
-    values = {'label_entropy': entropy(judged(made.generated[:count]))}
+    values = {'label_entropy': entropy(judged(made.generated[:unasked]))}
     if trained.model.classes:
       asked_N = np.arange(count) % trained.model.classes
       given_N = judged(trained.generate(count, made.seed, asked_N))

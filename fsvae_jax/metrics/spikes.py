@@ -57,7 +57,7 @@ def figures_of(per_seed: list[dict], table: Callable, counts: dict[str, int], pj
   used = np.array([of_seed['reconstruct'][0]['latent/z'] for of_seed in per_seed])
   share = f'share of the latent channels, spikes of {counts["reconstruct"]} test images'
   figures['latent_never_fires'] = Figure(np.mean(used == 0, axis=1).tolist(), share)
-  figures['latent_always_fires'] = Figure(np.mean(used == 1, axis=1).tolist(), share)
+  figures['latent_always_fires'] = Figure(np.mean(used > 1 - 1e-6, axis=1).tolist(), share)
   return Result(figures, details)
 
 

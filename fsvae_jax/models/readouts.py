@@ -115,7 +115,7 @@ def _leaky_so_far(timesteps, parameters):
 
 
 def _learned_so_far(timesteps, parameters):
-  return jnp.tril(jnp.tile(parameters['readout'], (timesteps, 1)))
+  return jnp.tril(jnp.tile(parameters['readout'][:timesteps], (timesteps, 1)))
 
 
 READOUTS = {'leaky': leaky, 'learned': learned, 'attention': attention}

@@ -19,21 +19,39 @@ from fsvae_jax.run import files
 PATTERNS = '*?[]'  # Orbax reads a folder's name as a pattern
 
 
-def check(workdir: str | pathlib.Path) -> pathlib.Path:
-  """The path of a run's folder.
+def check(workdir: str | pathlib.Path, field: str = '--workdir') -> pathlib.Path:
+  """The path of a run's folder, which `field` has named.
 
   Raises:
     ValueError: for one that checkpoints could not be read from again, or that is no folder.
   """
-  path = files.expand(workdir, '--workdir')
-  if set(PATTERNS) & set(str(path.absolute())):
+  path = files.expand(workdir, field)
+  name = str(path.absolute())
+  try:
+    name.encode()
+  except UnicodeEncodeError:
     raise ValueError(
-      f'--workdir is {path.absolute()}: checkpoints in a folder with one of {" ".join(PATTERNS)} '
-      'in its name could not be read again; take another name'
+      f'{field} is {ascii(name)}: checkpoints cannot be saved in a folder whose name is not UTF-8; '
+      'take another name'
+    ) from None
+  if set(PATTERNS) & set(name):
+    raise ValueError(
+      f'{field} is {name}: checkpoints in a folder with one of {" ".join(PATTERNS)} in its name '
+      'could not be read again; take another name'
     )
   if path.exists() and not path.is_dir():
-    raise ValueError(f'--workdir is {path}, which is a file; name a folder')
+    raise ValueError(f'{field} is {path}, which is a file; name a folder')
   return path
+
+
+def check_writable(workdir: str | pathlib.Path) -> None:
+  """Raises ValueError for the folder of a run that is somebody else's to write in."""
+  path = check(workdir)
+  if files.is_read_only(path):
+    raise ValueError(
+      f'--workdir is {path}, where nothing may be written: copy its config.json, data.json and '
+      'checkpoints into a folder of yours, and name that'
+    )
 
 
 def record(workdir: pathlib.Path) -> dict:
@@ -188,7 +206,7 @@ def _check_shared(holder, patience=10):
   while not (holder.exists() and holder.read_text().startswith(f'{pid} of ')):
     if time.monotonic() > deadline:
       raise ValueError(
-        f'{holder.parent} is not the folder that process 0 sees there: --workdir must be on '
-        'storage that all processes share'
+        f'{holder.parent} is not the folder that process 0 sees there: it must be on storage '
+        'that all processes share (--workdir, and data.cache_dir for the autoencoder of fad)'
       )
     time.sleep(0.2)

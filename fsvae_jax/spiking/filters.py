@@ -7,6 +7,8 @@ import numpy as np
 from fsvae_jax.compute import checks
 from fsvae_jax.compute.layout import wide_type
 
+READOUT_DECAY = 0.8  # a step of the read-out's membrane
+
 
 def psp(x_BTD: jax.Array, time_constant: float = 2.0) -> jax.Array:
   """Post-synaptic potential s[t] = s[t-1] + (x[t] - s[t-1]) / time_constant, s[-1] = 0.
@@ -33,7 +35,7 @@ def psp(x_BTD: jax.Array, time_constant: float = 2.0) -> jax.Array:
   return jnp.einsum('bsd,ts->btd', x_BTD, weight_TS.astype(wide_type(x_BTD)), precision='highest')
 
 
-def readout_weights(timesteps: int, decay: float = 0.8) -> np.ndarray:
+def readout_weights(timesteps: int, decay: float = READOUT_DECAY) -> np.ndarray:
   """float32 [T] decay^(T-1-t): how inputs weigh, at the end, in a leaky integrator never firing.
 
   Raises:

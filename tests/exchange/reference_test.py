@@ -114,7 +114,8 @@ def test_a_run_of_an_imported_file_learns_with_the_networks_that_it_names(tmp_pa
   'field, value, message',
   [
     ('train.start', 'runs/other', 'train.start is given, but this run begins as the checkpoint'),
-    ('model.learned', ('tau',), 'not there: params/decoder/conv_0/.*tau'),
+    ('model.learned', ('tau',), r"model.learned is \('tau',\); there it is \(\)"),
+    ('model.tau', 0.5, 'model.tau is 0.5; there it is 0.25'),
   ],
 )
 def test_what_a_file_cannot_begin_is_refused(tmp_path, field, value, message):

@@ -39,6 +39,16 @@ def test_what_is_loaded_is_the_model_that_was_exported(trained, folder):
   np.testing.assert_array_equal(images, trained.generate(20))
 
 
+def test_constants_that_layers_have_learned_come_back(tmp_path):
+  learning = make_trained.make(tmp_path / 'run', learned=('tau', 'v_th'))
+  for form in (weights.export, weights.export_16_bits):
+    form(learning, tmp_path)
+    loaded = jax.device_get(fsvae_jax.load(tmp_path).variables)
+    constant = loaded['params']['encoder']['conv_0']['tau']
+    assert constant == learning.variables['params']['encoder']['conv_0']['tau']
+    assert constant.shape == ()
+
+
 def test_16_bits_halve_the_file_and_move_kernels_by_their_rounding_alone(trained, folder, tmp_path):
   half = tmp_path / 'half'
   half.mkdir()

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from jax import lax
 
+from fsvae_jax import evaluate
 from fsvae_jax.configs import mnist
 from fsvae_jax.metrics import fad, frechet
 from fsvae_jax.run import sharding
@@ -71,6 +72,37 @@ def test_the_authors_code_is_theirs(config):
   assert statistics.mean.shape == (64,) and statistics.covariance.shape == (64, 64)
 
 
+def test_files_that_do_not_fit_are_refused_before_anything_is_trained(config, tmp_path):
+  config, _ = config
+  config.data.cache_dir = str(tmp_path)
+  evaluate.check(config)
+  np.savez(tmp_path / 'mnist_test_64.npz', mu=np.zeros(32), sigma=np.eye(32))
+  with pytest.raises(ValueError, match='mnist_test_64.npz is of 32 features; expected 64'):
+    evaluate.check(config)
+  np.savez(tmp_path / 'mnist_test_64.npz', mu=np.full(64, np.nan), sigma=np.eye(64))
+  with pytest.raises(ValueError, match='mnist_test_64.npz has numbers that are not finite'):
+    evaluate.check(config)
+  config.eval.fad_reference = str(tmp_path / 'typo')
+  with pytest.raises(FileNotFoundError, match='no statistics at .*typo'):
+    evaluate.check(config)
+
+
+def test_a_place_that_cannot_keep_the_autoencoder_is_refused_at_once(tmp_path, monkeypatch):
+  config = mnist.get_config()
+  config.data.cache_dir = str(tmp_path / '[fast]')
+  with pytest.raises(ValueError, match='data.cache_dir is .*fast.* could not be read again'):
+    evaluate.check(config)
+  config.data.cache_dir = str(tmp_path / 'cache')
+  evaluate.check(config)
+  monkeypatch.setattr(evaluate.files, 'is_read_only', lambda folder: folder == tmp_path)
+  with pytest.raises(ValueError, match='take another data.cache_dir, or leave fad out'):
+    evaluate.check(config)
+  (tmp_path / 'cache' / 'autoencoders' / 'mnist-64-1').mkdir(parents=True)
+  (tmp_path / 'cache' / 'autoencoders' / 'mnist-64-1' / 'finished').touch()
+  monkeypatch.setattr(evaluate.files, 'is_read_only', lambda folder: True)
+  evaluate.check(config)  # it may be this one
+
+
 def test_a_state_that_does_not_fit_names_its_tensors(config, monkeypatch):
   config, state = config
   del state['latent_layer.bias']
@@ -94,6 +126,7 @@ def test_the_autoencoders_run_is_the_same_whatever_the_recipe():
   config.train.update(learning_rate=3e-3, batch_size=50, epochs=7, ema_decay=0.9)
   config.seed = 5
   config.model.timesteps = 4
+  config.data.flip, config.data.validation = True, 10
   assert fad.autoencoder_config(config).to_dict() == one.to_dict()
   config.eval.fad_epochs = 3
   assert fad.autoencoder_config(config).to_dict() != one.to_dict()

@@ -1,5 +1,6 @@
 """The Inception metrics: their libraries end to end on stand-in weights, and what is missing."""
 
+import sys
 import types
 
 import numpy as np
@@ -50,9 +51,43 @@ def test_weights_are_downloaded_once(tmp_path):
 
 
 def test_without_the_libraries_it_says_what_to_install(trained, monkeypatch):
-  monkeypatch.setitem(__import__('sys').modules, 'cleanfid', None)
+  monkeypatch.setitem(sys.modules, 'cleanfid', None)
   result = result_of(inception.evaluate(trained, IMAGES.__getitem__), trained)
   assert not result.figures and 'fsvae_jax[inception]' in result.missing
+
+
+def test_libraries_that_do_not_fit_each_other_are_said(trained, monkeypatch):
+  class Broken:
+    def find_spec(self, name, *_):
+      if name == 'cleanfid':
+        raise RuntimeError('operator torchvision::nms does not exist')
+
+  monkeypatch.delitem(sys.modules, 'cleanfid', raising=False)
+  monkeypatch.setattr(sys, 'meta_path', [Broken(), *sys.meta_path])
+  result = result_of(inception.evaluate(trained, IMAGES.__getitem__), trained)
+  assert not result.figures and 'torchvision::nms does not exist' in result.missing
+
+
+def test_a_web_page_in_place_of_weights_is_not_kept(tmp_path):
+  (tmp_path / 'x.pt').write_text('\n<html>Log in</html>')
+  with pytest.raises(FileNotFoundError, match='a web page came in its place.*fetch file:'):
+    inception.find_weights(tmp_path / 'new', 'x.pt', f'file://{tmp_path}/')
+  assert not list((tmp_path / 'new').iterdir())
+
+
+def test_weights_that_cannot_be_read_leave_the_other_scores_alone(trained, tmp_path):
+  stand_in_weights(tmp_path / 'weights')
+  trained.config.eval.inception = str(tmp_path / 'weights')
+  for (name, _), others in (
+    (inception.CLEAN_FID, {'kid', 'inception_score'}),
+    (inception.TORCH_FIDELITY, {'fid'}),
+  ):
+    path = tmp_path / 'weights' / name
+    whole = path.read_bytes()
+    path.write_bytes(whole[:1000])
+    result = result_of(inception.evaluate(trained, IMAGES.__getitem__), trained)
+    assert set(result.figures) == others and f'{path} cannot be used' in result.missing
+    path.write_bytes(whole)
 
 
 def stand_in_weights(folder):

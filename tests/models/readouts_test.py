@@ -98,6 +98,8 @@ def test_an_image_unfolds_as_if_the_decoder_stopped_after_each_step(readout):
   for steps in (3, 5):
     stopped = decode(variables, z_BTD[:, :steps])
     np.testing.assert_allclose(unfolded[:, steps - 1], stopped, atol=1e-6)
+  shorter = jax.jit(model.unfold)(variables, z_BTD[:, :3])
+  np.testing.assert_allclose(shorter[:, -1], decode(variables, z_BTD[:, :3]), atol=1e-6)
   assert np.abs(unfolded[:, 2] - unfolded[:, 4]).max() > 1e-3
 
 

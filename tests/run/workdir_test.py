@@ -1,11 +1,12 @@
 """A run's folder: which names it may have, and what it refuses to be mixed with."""
 
 import json
+import os
 
 import numpy as np
 import pytest
 
-from fsvae_jax import data, fields
+from fsvae_jax import data, evaluate, fields, samples
 from fsvae_jax.configs import default, digits
 from fsvae_jax.run import workdir
 
@@ -38,6 +39,22 @@ def test_so_is_one_inside_such_a_folder(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path / 'a[1]')
   with pytest.raises(ValueError, match='could not be read again'):
     workdir.check('runs/x')
+
+
+def test_a_name_that_is_not_utf_8_is_refused(tmp_path):
+  folder = tmp_path / os.fsdecode(b'caf\xe9')
+  with pytest.raises(ValueError, match=r"caf.udce9': checkpoints cannot be saved .* not UTF-8"):
+    workdir.check(folder)
+
+
+def test_what_may_not_be_written_is_refused_before_images_are_made(tmp_path, monkeypatch):
+  monkeypatch.setattr(workdir.files, 'is_read_only', lambda folder: folder == tmp_path)
+  for work in (
+    lambda: samples.write(digits.get_config(), tmp_path, 'generate', 5),
+    lambda: evaluate.evaluate(digits.get_config(), tmp_path),
+  ):
+    with pytest.raises(ValueError, match='nothing may be written: copy its config.json'):
+      work()
 
 
 def test_a_file_is_no_folder(tmp_path):
