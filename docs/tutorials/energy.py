@@ -70,8 +70,8 @@ print(f'SOP rate {total["sop_rate"]:.3f}, break-even {operations.break_even(tota
 # %% [markdown]
 # This model is below it: spikes pay. With the published 16 steps and 20 draws it would not be, on
 # the same images: for each step and draw the posterior pays, and the ANN does not. At 32x32 pixels,
-# where convolutions weigh more, that model is below it again
-# ([figures](../explanation/evaluation.md#results-so-far)).
+# where convolutions weigh more, it depends on the training
+# ([limits](../explanation/limits.md#energy)).
 #
 # ## Fewer steps
 #

@@ -111,7 +111,7 @@ assert np.array_equal(generated, trained.generate(48, seed=0))
 
 # %% [markdown]
 # Many are digits, some are between digits: the training was short. `make train` trains a model that
-# is twice as wide for twice as long, evaluates it, and writes a report. From the command
+# is twice as wide for longer, evaluates it, and writes a report. From the command
 # line, more of this run's samples are
 #
 #     python -m fsvae_jax.main --mode=generate --workdir=runs/train --count=48
