@@ -44,7 +44,7 @@ def get_config():
   config.model.distance = 'mmd'  # between posterior and prior: mmd, kld
   config.model.distance_weight = -1.0  # negative: as published (mmd 1, kld 1e-4)
   # Of the decoder's Gaussian: fixed, as published; or error, a batch's own squared error: the loss
-  # is then pixels / 2 * log(error) + weight * distance, with kld times 1 a likelihood in nats.
+  # is then pixels / 2 * log(error) + weight * distance, of kld times 1 in nats.
   config.model.variance = 'fixed'
   # n: a model of labels 0 to n - 1, which also does without one; 0: labels are not looked at.
   config.model.classes = 0

@@ -56,17 +56,23 @@ def check(config: ConfigDict) -> None:
   if 'fad' in config.eval.metrics:
     check_autoencoders(config)
     if config.eval.fad_reference:
-      fad.authors(config)
+      try:
+        fad.authors(config)
+      except (ValueError, FileNotFoundError, ImportError) as error:
+        raise ValueError(
+          f'eval.fad_reference is {config.eval.fad_reference}: {error}; name another folder, or '
+          'leave it empty'
+        ) from error
   named_runs(config)
 
 
 def check_autoencoders(config: ConfigDict) -> None:
   """Checks that the autoencoder of the Frechet distance can be kept; ValueError if not."""
   folder = workdirs.check(fad.autoencoders(config), 'data.cache_dir')
-  there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-  if files.is_read_only(there) and not list(folder.glob('*/finished')):
+  there = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
+  if not files.is_writable(there) and not list(folder.glob('*/finished')):
     raise ValueError(
-      f'data.cache_dir: {folder} cannot be made, so that no autoencoder can be trained for the '
+      f'data.cache_dir: {folder} cannot be written, so that no autoencoder can be trained for the '
       'metric fad: take another data.cache_dir, or leave fad out of eval.metrics'
     )
 
@@ -78,7 +84,7 @@ def evaluate(
 
   Every figure is {'mean', 'std', 'seeds', 'protocol'}: over `eval.seeds` seeds of all draws. What
   is finished is in eval.json at once, of as many seeds as are, whatever happens afterwards; figures
-  that are there already, of the same checkpoint on the same machine, stay unless they are computed
+  that are there already, of the same weights, versions and machine, stay unless they are computed
   anew.
 
   Returns:
@@ -95,7 +101,8 @@ def evaluate(
   run = about(trained, images_of('test'))
   results = {'run': run, 'figures': {}, 'seconds': {}, 'missing': {}, 'details': {}}
   earlier = read(workdir / 'eval.json')
-  results = earlier if earlier.get('run') == run else results
+  if earlier.get('run') and earlier['run'].items() <= run.items():  # older ones know less of it
+    results = earlier | {'run': run}
   if 'fad' in config.eval.metrics:
     train_autoencoder(config, images_of)
   made, rasters = take(trained, images_of, results)
@@ -250,7 +257,8 @@ def about(trained: Trained, test_images: data.Images) -> dict:
     'weights': mark(trained.variables),
     'devices': f'{jax.device_count()} x {device.device_kind} ({device.platform})',
     'host': f'{platform.system()} {platform.machine()}, {os.cpu_count()} cores',
-    'versions': {'fsvae_jax': fsvae_jax.__version__, 'python': platform.python_version()}
+    'fsvae_jax': fsvae_jax.__version__,
+    'versions': {'python': platform.python_version()}
     | {name: importlib.metadata.version(name) for name in versions},
   }
 

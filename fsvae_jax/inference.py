@@ -128,9 +128,10 @@ class Trained(NamedTuple):
     """The argument [count] of one label or of as many; none if there is none."""
     if label is None:
       return ()
-    label_N = np.asarray(checks.integers('label', np.asarray(label), *(count,) * np.ndim(label)))
+    shape = (count,) * (np.ndim(label) > 0)
+    label_N = np.asarray(checks.integers('label', np.asarray(label), *shape)).astype(np.int32)
     inputs.check_label(self.model.classes, int(label_N.max(initial=-1)))
-    return (np.broadcast_to(label_N.astype(np.int32), (count,)),)
+    return (np.broadcast_to(label_N, (count,)),)
 
   def _key(self, seed):
     return jax.random.fold_in(jax.random.key(self.config.seed), 1000 + seed)

@@ -166,9 +166,9 @@ def train_and_evaluate(
       state = unfitted(state)
     elif run.model.fit and not inference.is_fitted(state.evaluated()):
       raise ValueError(
-        f'train.steps is {run.total}, but the run is at step {int(state.step)} and model.latent '
-        f'{config.model.latent!r} is fitted at the last step alone: train.steps must be at least '
-        f'{int(state.step) + 1}'
+        f'this training has {run.total} steps, but the run is at step {int(state.step)}, and '
+        f'model.latent {config.model.latent!r} is fitted at the last one alone: train.steps must '
+        f'be at least {int(state.step) + 1}'
       )
     log = progress.Progress(int(state.step), run.total, config.train.batch_size)
     stack.callback(log.close)

@@ -16,8 +16,6 @@ pytestmark = [pytest.mark.usefixtures('quick_compilation'), pytest.mark.slow]
 
 def test_a_run_killed_at_random_moments_ends_as_one_that_was_not(tmp_path, request):
   kills = request.config.getoption('--kills')
-  if not kills:
-    pytest.skip('takes 15 s a kill: --kills=20')
   fields = {'train.steps': 10 + 6 * kills, 'train.checkpoint_every': 1, 'train.test_every': 0}
   start = lambda name: smoke.start(tmp_path / name, tmp_path / 'cache', fields)
   assert start('whole').wait() == 0

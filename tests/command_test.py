@@ -131,6 +131,14 @@ def test_two_processes_evaluate_as_one(folder, run):
   assert after['fad']['mean'] > 0 and '2 epochs' in after['fad']['protocol']
 
 
+def test_a_signal_during_training_ends_with_75_and_nothing_is_evaluated(folder):
+  cut = folder / 'cut'
+  arguments = '--config=digits', *SMALL, '--config.train.steps=100000', f'--workdir={cut}'
+  code, printed = told(start(folder, *arguments), 'step 50/', signal.SIGTERM)
+  assert code == 75 and 'the same command goes on' in printed and 'Traceback' not in printed
+  assert list((cut / 'checkpoints').iterdir()) and not (cut / 'eval.json').exists()
+
+
 def test_a_signal_during_evaluation_ends_as_one_during_training(folder, run):
   arguments = '--mode=eval', f'--workdir={run}', "--config.eval.metrics=('fad',)"
   process = start(folder, *arguments, '--config.eval.fad_epochs=3000')  # minutes of training

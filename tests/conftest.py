@@ -16,7 +16,7 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup as well, which has i
 
 
 def pytest_addoption(parser):
-  parser.addoption('--kills', type=int, default=0, help='of the run in chaos_test.py')
+  parser.addoption('--kills', type=int, default=2, help='of the run in chaos_test.py')
 
 
 # Files that take minutes, the longest first: so that the workers end together.

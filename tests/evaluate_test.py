@@ -4,14 +4,15 @@ import collections
 import copy
 import functools
 import json
+import pathlib
 import re
+import shutil
 
 import jax
 import numpy as np
 import pytest
 from PIL import Image
 
-import fsvae_jax
 from fsvae_jax import evaluate, inference, samples, train
 from fsvae_jax.configs import default, digits
 from fsvae_jax.metrics import fad, frechet
@@ -88,13 +89,23 @@ def test_each_seed_is_encoded_sampled_and_decoded_once(run, tmp_path, monkeypatc
   assert calls['decode', tests, 0] == calls['decode', 64, 0] == 2  # not by seed: one of each
 
 
-def test_figures_of_other_weights_do_not_stay(run):
+def test_figures_of_other_weights_do_not_stay(run, tmp_path):
   config, workdir, results = run
   trained = inference.restore(config, workdir)
-  again = evaluate.about(trained, trained.images('test'))
-  assert again == results['run'] and again['versions']['fsvae_jax'] == fsvae_jax.__version__
   moved = jax.tree.map(lambda x: x * (1 + 1e-6), trained.variables)
-  assert evaluate.about(trained._replace(variables=moved), trained.images('test')) != again
+  assert evaluate.mark(moved) != evaluate.mark(trained.variables) == results['run']['weights']
+  workdir = pathlib.Path(shutil.copytree(workdir, tmp_path / 'run'))
+  config = copy.deepcopy(config)
+  config.eval.metrics = ()
+  for changed, stays in (
+    ({}, True),
+    ({'weights': None}, True),  # of an earlier version, which did not say
+    ({'weights': 'others'}, False),
+    ({'fsvae_jax': '0.1.0'}, False),
+  ):
+    said = {name: x for name, x in (results['run'] | changed).items() if x}
+    (workdir / 'eval.json').write_text(json.dumps(results | {'run': said}))
+    assert ('fad' in evaluate.evaluate(config, workdir)['figures']) == stays, changed
 
 
 def test_nearest_training_images_are_a_picture(run):
@@ -137,6 +148,10 @@ def test_images_of_a_class_are_written(run):
     trained.generate(2, label=1.7)
   with pytest.raises(ValueError, match=r'label has the shape \(3,\)'):
     trained.encode(trained.images('test')[:2], label=np.arange(3))
+  bytes_N = np.array([0, 7], np.uint8)  # as data sets keep them
+  np.testing.assert_array_equal(
+    trained.generate(2, label=bytes_N), trained.generate(2, label=[0, 7])
+  )
 
 
 def test_constant_images_are_farther_still(run):
@@ -208,14 +223,15 @@ def test_images_of_any_number_are_written(run, count):
 def test_reconstructions_come_with_their_images_from_any_checkpoint(run):
   config, workdir, _ = run
   made = []
-  for step in (20, 40):
-    samples.write(config, workdir, 'reconstruct', 20, step=step)
+  for step, seed in ((20, 0), (40, 0), (40, 1)):
+    samples.write(config, workdir, 'reconstruct', 20, step, seed)
     with np.load(workdir / 'reconstruct' / 'images.npz') as arrays:
       made.append(dict(arrays))
   np.testing.assert_array_equal(
     made[0]['images'], inference.restore(config, workdir).images('test')[:20]
   )
   assert (made[0]['reconstructions'] != made[1]['reconstructions']).any()
+  assert (made[1]['reconstructions'] != made[2]['reconstructions']).any()
   assert Image.open(workdir / 'reconstruct' / 'grid.png').width > 8 * 64
 
 

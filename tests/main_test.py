@@ -16,13 +16,15 @@ ROOT = pathlib.Path(__file__).parent.parent
 
 @pytest.fixture
 def parse(monkeypatch, tmp_path):
-  """Function from arguments to the configuration; absl's flags are as before after each call."""
+  """Function from arguments to the configuration, or to what `then` gives; absl's flags are as
+  before after each call."""
   monkeypatch.chdir(tmp_path)
+  configuration = lambda: flags.FLAGS['config'].value.copy_and_resolve_references()
 
-  def parse(*arguments):
+  def parse(*arguments, then=configuration):
     try:
       main.parse_flags(['main', *arguments])
-      return flags.FLAGS['config'].value.copy_and_resolve_references()
+      return then()
     finally:
       for name in [n for n in flags.FLAGS if n == 'config' or n.startswith('config.')]:
         delattr(flags.FLAGS, name)
@@ -82,7 +84,7 @@ def test_what_cannot_be_meant_is_refused(parse, tmp_path, arguments, message):
 
 @pytest.mark.parametrize(
   'arguments',
-  [['--config.train.steps=many'], ['--mode=evaluate'], ['--count=0'], ['--seed=-1'], ['--cuont=3']],
+  [['--config.train.steps=many'], ['--mode=evaluate'], ['--cuont=3']],
 )
 def test_a_flag_that_is_wrong_ends_the_program(parse, arguments, capsys):
   with pytest.raises((SystemExit, flags.IllegalFlagValueError)):
@@ -136,10 +138,33 @@ def test_what_contradicts_a_run_is_refused_by_name(parse, run, field, value):
     parse('--mode=eval', f'--config.{field}={value}')
 
 
-def test_a_seed_that_keys_do_not_hold_is_refused(parse, run, capsys):
+@pytest.mark.parametrize('flag', ['--seed=4294967296', '--seed=-1', '--count=0', '--label=-1'])
+def test_a_number_that_cannot_be_is_refused_by_the_flags_name(parse, run, flag, capsys):
   with pytest.raises(SystemExit):
-    parse('--mode=generate', f'--workdir={run}', '--seed=4294967296')
-  assert '4294967296 is not an integer in the range' in capsys.readouterr().err
+    parse('--mode=generate', f'--workdir={run}', flag)
+  assert f'flag {flag}: {flag.split("=")[1]} is not' in capsys.readouterr().err
+
+
+CALLS = {  # what is called, without configuration and folder
+  '--mode=eval --step=40': ('evaluate', 40),
+  '--mode=eval': ('evaluate', None),
+  '--mode=generate --count=5 --step=best --seed=2 --label=3': ('generate', 5, 'best', 2, 3),
+  '--mode=reconstruct --seed=4': ('reconstruct', 64, None, 4, None),
+  '--mode=export --format=nir --step=7 --readout=li': ('nir', 7, {'readout': 'li'}),
+}
+
+
+@pytest.mark.parametrize('arguments', CALLS)
+def test_every_flag_reaches_what_the_mode_does(parse, run, monkeypatch, arguments):
+  calls = []
+  keep = lambda *name: lambda config, folder, *a, **k: calls.append((*name, *a) + (k,) * bool(k))
+  monkeypatch.setattr(main.samples, 'write', keep())
+  monkeypatch.setattr(main.export, 'write', keep())
+  monkeypatch.setattr(main.evaluate, 'evaluate', keep('evaluate'))
+  monkeypatch.setattr(main, 'keep_compiled', lambda folder: None)
+  assert parse(*arguments.split(), f'--workdir={run}', then=main.run) and calls == [
+    CALLS[arguments]
+  ]
 
 
 def test_another_data_sets_configuration_is_refused(parse, run):

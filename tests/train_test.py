@@ -9,6 +9,7 @@ import signal
 import threading
 import types
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -392,12 +393,41 @@ def test_without_validation_there_is_no_best(config, finished):
     inference.restore(config, finished, 'best')
 
 
+def test_the_moving_average_moves_by_what_its_decay_leaves(config):
+  model, optimizer = models.make(config.model), states.make_optimizer(config.train, 1)
+  before = states.create(model.init(KEY), optimizer, config.train.ema_decay)
+  batch = {'image': data.load(config.data, 8, 1, 'train')[:8]}
+  step = functools.partial(training_step.train_step, model, optimizer, config, 1)
+  after, _ = jax.jit(step)(before, batch, KEY)
+  decay = config.train.ema_decay
+  moved = lambda old, new: decay * old + (1 - decay) * new
+  want = jax.tree.map(moved, before.variables, after.variables)
+  chex.assert_trees_all_close(after.ema, want, rtol=1e-5, atol=1e-7)
+  assert decay not in (0, 0.5)
+
+
+def test_every_number_of_a_run_follows_from_its_seed(config, tmp_path, monkeypatch):
+  orders, batches = [], data.batches
+  monkeypatch.setattr(data, 'batches', lambda *a: orders.append(a[2]) or batches(*a))
+  config.train.update(steps=1, test_every=0)
+  losses, drawn = [], []
+  for config.seed in (0, 1, 0):
+    workdir = tmp_path / str(len(losses))
+    train.train_and_evaluate(config, workdir)
+    losses.append(writer.read_metrics(workdir)[0]['train/loss'])
+    drawn.append(inference.restore(config, workdir).generate(4))
+  assert orders == [0, 1, 0] and losses[0] == losses[2] != losses[1]
+  np.testing.assert_array_equal(drawn[0], drawn[2])
+  assert (drawn[0] != drawn[1]).any()
+
+
 def test_flips_mirror_half_of_the_images(config):
   config.data.flip = True
-  seen = []
+  seen, shares = [], []
 
   def loss(variables, batch, draws, schedule, train):
     seen.append(batch['image'])
+    shares.append(float(schedule))
     weight = variables['params']['network']
     return batch['image'].sum() * weight, (variables['batch_stats'], {'loss': 0.0})
 
@@ -407,7 +437,10 @@ def test_flips_mirror_half_of_the_images(config):
   state = states.create(variables, optimizer, 0.0)
   ramp = np.broadcast_to(np.arange(8, dtype=np.uint8).reshape(1, 1, 8, 1), (64, 8, 8, 1))
   with jax.disable_jit():
-    training_step.train_step(model, optimizer, config, 1, state, {'image': ramp}, jax.random.key(0))
+    for step in (0, 3):
+      at = state.replace(step=jnp.int32(step))
+      training_step.train_step(model, optimizer, config, 6, at, {'image': ramp}, jax.random.key(0))
+  assert shares == [0, 0.5]  # of the training that is over, for scheduled sampling
   rising = np.asarray(seen[0])[:, 0, 0, 0] == -1
   assert 16 < rising.sum() < 48
 

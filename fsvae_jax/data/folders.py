@@ -8,6 +8,7 @@ import io
 import itertools
 import os
 import pathlib
+import re
 import stat
 from collections import Counter
 from typing import BinaryIO, NamedTuple
@@ -103,6 +104,9 @@ def record_folder(folder: pathlib.Path, split: str) -> splits.Source | None:
   return splits.choose(file_parts(files), split, source, folder, 'files') if files else None
 
 
+WIDE = re.compile(r'\b(LA|RGB|RGBA|RGBX|CMYK);16')  # raw modes of which Pillow drops 8 bits
+
+
 def decode(file: pathlib.Path | BinaryIO) -> np.ndarray:
   """The uint8 array [H, W] or [H, W, 3] of an image file.
 
@@ -112,8 +116,10 @@ def decode(file: pathlib.Path | BinaryIO) -> np.ndarray:
   """
   with Image.open(file) as opened:
     picture: Image.Image = opened
-    if picture.mode.startswith(('I', 'F')):
-      raise ValueError(f'mode {picture.mode}, more than 8 bits a channel')
+    wide = WIDE.search(str(getattr(picture, 'tile', '')))
+    if wide or picture.mode.startswith(('I', 'F')):
+      kind = wide.group() if wide else picture.mode
+      raise ValueError(f'mode {kind}, more than 8 bits a channel')
     if picture.width * picture.height > (Image.MAX_IMAGE_PIXELS or np.inf):
       raise ValueError(f'{picture.width}x{picture.height} pixels, too many')
     picture = ImageOps.exif_transpose(picture)

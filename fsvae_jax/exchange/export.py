@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 from fsvae_jax import inference
 from fsvae_jax.compute import checks
 from fsvae_jax.run import console, files
+from fsvae_jax.run import workdir as workdirs
 
 
 class Format(NamedTuple):
@@ -49,6 +50,7 @@ def write(
   if options and name != 'nir':
     given = ', '.join(f'--{option}={value}' for option, value in options.items())
     raise ValueError(f'{given} is of --format=nir, not of --format={name}')
+  workdirs.check_writable(workdir)
   trained = inference.restore(config, workdir, step)
   if jax.process_index():
     return

@@ -149,7 +149,7 @@ def autoencoder(
   """Configuration and workdir of the run that trains the data set's autoencoder."""
   own = autoencoder_config(config)
   names = [images_of(split).name for split in ('train', 'test')]
-  recipe = json.dumps([names, own.model.to_dict(), own.train.to_dict()])
+  recipe = json.dumps([names, own.data.flip, own.model.to_dict(), own.train.to_dict()])
   digest = hashlib.sha256(recipe.encode()).hexdigest()[:12]
   return own, autoencoders(config) / f'{own.data.name}-{own.model.latent_dim}-{digest}'
 
@@ -194,8 +194,7 @@ def authors_space(config: ConfigDict, mesh: jax.sharding.Mesh) -> Space:
   """The code and statistics of the folder `eval.fad_reference`; raises as `authors` does."""
   own = autoencoder_config(config)
   statistics, variables = authors(config)
-  folder = files.expand(config.eval.fad_reference, 'eval.fad_reference')
-  code = Trained(own, folder, 0, models.make(own.model), variables, mesh).encode
+  code = Trained(own, pathlib.Path(), 0, models.make(own.model), variables, mesh).encode
   return Space(code, statistics, "the authors' autoencoder and statistics")
 
 

@@ -1,8 +1,6 @@
 """Frechet distance between two sets of feature vectors, as Gaussians (arXiv 1706.08500)."""
 
 import pathlib
-import zipfile
-import zlib
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -60,7 +58,7 @@ def load(path: pathlib.Path, dim: int | None = None) -> Gaussian:
   try:
     with np.load(path) as arrays:
       found = {name: np.asarray(arrays[name], float) for name in arrays}
-  except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+  except Exception as error:  # whatever NumPy, zipfile and zlib raise at damaged files
     raise ValueError(f'{path} cannot be read as statistics: {error}') from error
   if not {'mu', 'sigma'} <= set(found):
     raise ValueError(f'{path} has {", ".join(found)}; expected mu and sigma')

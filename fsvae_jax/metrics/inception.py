@@ -4,6 +4,7 @@ Both are PyTorch and read Inception weights of their own formats, from the folde
 or downloaded into it once. What cannot be had is said; the other metrics go on.
 """
 
+import functools
 import hashlib
 import http.client
 import pathlib
@@ -40,14 +41,10 @@ def evaluate(trained: Trained, images_of: Callable[[str], data.Images]) -> Metri
   folder = files.expand(named, 'eval.inception') if named else cache(config)
   scorers, faults = [], []
   for scorer, weights in ((clean_fid, CLEAN_FID), (fidelity, TORCH_FIDELITY)):
-    path = folder / weights[0]
     try:
-      path = find_weights(folder, *weights)
-      scorers.append(scorer(config, test_images, path))
+      scorers.append(scorer(config, test_images, find_weights(folder, *weights)))
     except FileNotFoundError as error:
       faults.append(str(error))
-    except Exception as error:  # PyTorch's are of many kinds
-      faults.append(f'{path} cannot be used ({error}): remove it, and it is fetched anew')
   of = {'count': config.eval.images, 'test': len(test_images), 'splits': SPLITS}
   protocols = {name: protocol.format(**of) for name, protocol in PROTOCOLS.items()}
   return Metric(
@@ -103,6 +100,16 @@ def find_weights(folder: pathlib.Path, name: str, address: str) -> pathlib.Path:
     ) from error
 
 
+def network_of(weights: pathlib.Path, make: Callable) -> Any:
+  """`make()`, a network of the weights; FileNotFoundError if they are no such."""
+  try:
+    return make()
+  except Exception as error:  # PyTorch's are of many kinds
+    raise FileNotFoundError(
+      f'{weights} holds no weights that can be read ({error}): remove it, and it is fetched anew'
+    ) from error
+
+
 def clean_fid(config: ConfigDict, test_images: data.Images, weights: pathlib.Path) -> Callable:
   """Samples to {'fid'}, as clean-fid has it: Pillow's bicubic to 299x299, not rounded to uint8."""
   import torch
@@ -111,7 +118,8 @@ def clean_fid(config: ConfigDict, test_images: data.Images, weights: pathlib.Pat
 
   resize = build_resizer('clean')
   device = 'cuda' if torch.cuda.is_available() else 'cpu'
-  network = InceptionV3W(str(weights.parent), download=False, resize_inside=False).to(device)
+  load = functools.partial(InceptionV3W, str(weights.parent), download=False, resize_inside=False)
+  network = network_of(weights, load).to(device)
 
   def features(images):
     parts = []
@@ -147,7 +155,8 @@ def fidelity(config: ConfigDict, test_images: data.Images, weights: pathlib.Path
   from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
   # That the weights can be read is known before anything is measured.
-  FeatureExtractorInceptionV3('trial', ['2048'], feature_extractor_weights_path=str(weights))
+  load = functools.partial(FeatureExtractorInceptionV3, 'trial', ['2048'])
+  network_of(weights, lambda: load(feature_extractor_weights_path=str(weights)))
   test = as_torch(test_images)
 
   def scores(samples):

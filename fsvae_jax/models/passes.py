@@ -56,10 +56,10 @@ class Pass:
     record: str = '',
   ) -> None:
     self.networks, self.variables, self.label_BN = networks, variables, label_BN
-    named = [train] if isinstance(train, str) else () if isinstance(train, bool) else train
+    named = networks if train is True else [train] if isinstance(train, str) else train or ()
     for name in named:
       checks.one_of('train', name, networks)
-    self.train = frozenset(networks if train is True else named)
+    self.train = frozenset(named)
     self._remat, self._record = remat, record
     self.batch_stats: dict[str, Any] = {}
     self.records: OrderedDict[str, Any] = OrderedDict()  # whose order jit keeps

@@ -159,4 +159,9 @@ def locked(path: pathlib.Path, wait: bool = True) -> Iterator[None]:
 
 def is_read_only(folder: pathlib.Path) -> bool:
   """Whether files can be read but not written there."""
-  return folder.is_dir() and not os.access(folder, os.W_OK)
+  return folder.is_dir() and not is_writable(folder)
+
+
+def is_writable(folder: pathlib.Path) -> bool:
+  """Whether it is a folder in which files can be written."""
+  return os.path.isdir(folder) and os.access(folder, os.W_OK)

@@ -57,7 +57,7 @@ class Progress:
     """Raises FloatingPointError, naming the step, if a metric since the last line is not finite."""
     self._steps = [(step, jax.device_get(metrics)) for step, metrics in self._steps]
     for step, metrics in self._steps:
-      for name, value in metrics.items():
+      for name, value in sorted(metrics.items(), key=_when):
         if not math.isfinite(value):
           raise FloatingPointError(
             f'{name} is {value} at step {step}; the checkpoints before it stay. A smaller '
@@ -103,3 +103,11 @@ class Progress:
   def close(self) -> None:
     """Ends the bar."""
     self._bar.close()
+
+
+# What a step computes of its loss, after its terms; where a number stops to be finite, it begins.
+_LAST = 'loss', 'gradient_norm', 'update_norm'
+
+
+def _when(metric):
+  return _LAST.index(metric[0]) if metric[0] in _LAST else -1

@@ -99,9 +99,9 @@ def test_the_first_frame_of_several_is_read(config, tmp_path):
   assert load_one(config, tmp_path, 'x.gif', content).max() == 0
 
 
-def png(*chunks, size=(4, 4)):
+def png(*chunks, size=(4, 4), bits=8, colour=0):
   """A PNG file of chunks after its header."""
-  header = b'IHDR', struct.pack('>IIBBBBB', *size, 8, 0, 0, 0, 0)
+  header = b'IHDR', struct.pack('>IIBBBBB', *size, bits, colour, 0, 0, 0)
   write = lambda kind, body: struct.pack('>I', len(body)) + kind + body
   ended = [write(*c) + struct.pack('>I', zlib.crc32(b''.join(c))) for c in (header, *chunks)]
   return b'\x89PNG\r\n\x1a\n' + b''.join(ended)
@@ -133,6 +133,8 @@ DAMAGED = {
   'large.png': png((b'IDAT', zlib.compress(bytes(99))), size=(10000, 10000)),
   'no_pixels.png': png((b'IDAT', zlib.compress(b'')), size=(0, 4)),
   'sixteen.png': saved(Image.new('I;16', (4, 4))),
+  'sixteen_rgb.png': png((b'IDAT', zlib.compress((b'\0' + bytes(24)) * 4)), bits=16, colour=2),
+  'sixteen_la.png': png((b'IDAT', zlib.compress((b'\0' + bytes(16)) * 4)), bits=16, colour=4),
   'floats.tiff': saved(Image.new('F', (4, 4)), 'tiff'),
 }
 

@@ -114,9 +114,11 @@ def test_an_export_has_graphs_spikes_and_the_size_of_every_layer(case, tmp_path)
     config=types.SimpleNamespace(model=case.config),
     variables=case.variables,
     generate=lambda count: case.images[:count],
-    _replace=lambda **others: run,  # on this process's devices alone
+    _replace=lambda **others: used.append(others['mesh']) or run,
   )
+  used = []
   exchange.export(run, tmp_path)
+  assert set(used[0].devices.flat) == set(jax.local_devices())  # other processes are not waited for
   networks = ('encoder', 'posterior', 'prior', 'decoder')
   files = {f'{network}{kind}.nir' for network in networks for kind in ('', '_spikes')}
   assert {path.name for path in tmp_path.iterdir()} == files | {'layers.json'}

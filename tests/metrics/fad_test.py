@@ -83,7 +83,7 @@ def test_files_that_do_not_fit_are_refused_before_anything_is_trained(config, tm
   with pytest.raises(ValueError, match='mnist_test_64.npz has numbers that are not finite'):
     evaluate.check(config)
   config.eval.fad_reference = str(tmp_path / 'typo')
-  with pytest.raises(FileNotFoundError, match='no statistics at .*typo'):
+  with pytest.raises(ValueError, match='eval.fad_reference is .*no statistics at .*typo.*empty'):
     evaluate.check(config)
 
 
@@ -94,12 +94,12 @@ def test_a_place_that_cannot_keep_the_autoencoder_is_refused_at_once(tmp_path, m
     evaluate.check(config)
   config.data.cache_dir = str(tmp_path / 'cache')
   evaluate.check(config)
-  monkeypatch.setattr(evaluate.files, 'is_read_only', lambda folder: folder == tmp_path)
+  monkeypatch.setattr(evaluate.files, 'is_writable', lambda folder: folder != tmp_path)
   with pytest.raises(ValueError, match='take another data.cache_dir, or leave fad out'):
     evaluate.check(config)
   (tmp_path / 'cache' / 'autoencoders' / 'mnist-64-1').mkdir(parents=True)
   (tmp_path / 'cache' / 'autoencoders' / 'mnist-64-1' / 'finished').touch()
-  monkeypatch.setattr(evaluate.files, 'is_read_only', lambda folder: True)
+  monkeypatch.setattr(evaluate.files, 'is_writable', lambda folder: False)
   evaluate.check(config)  # it may be this one
 
 

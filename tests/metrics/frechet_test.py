@@ -83,6 +83,13 @@ def test_damaged_statistics_are_named_and_made_anew(tmp_path, content):
   assert len(frechet.kept(path, lambda: compute(tmp_path / 'log')).mean) == 3
 
 
+def test_a_damaged_way_of_packing_is_damage_too(tmp_path):
+  path = tmp_path / 'x.npz'
+  np.savez_compressed(path, mu=np.zeros(3), sigma=np.eye(3))
+  path.write_bytes(path.read_bytes().replace(b'\x08\0\0\0', b'\x63\0\0\0'))
+  test_damaged_statistics_are_named_and_made_anew(tmp_path, path.read_bytes())
+
+
 def test_statistics_of_another_shape_are_named(tmp_path):
   np.savez(tmp_path / 'x.npz', mu=np.zeros(3), sigma=np.zeros((3, 2)))
   with pytest.raises(ValueError, match=r'mu \(3,\), sigma \(3, 2\); expected \[D\]'):

@@ -86,7 +86,10 @@ def test_weights_that_cannot_be_read_leave_the_other_scores_alone(trained, tmp_p
     whole = path.read_bytes()
     path.write_bytes(whole[:1000])
     result = result_of(inception.evaluate(trained, IMAGES.__getitem__), trained)
-    assert set(result.figures) == others and f'{path} cannot be used' in result.missing
+    assert (
+      set(result.figures) == others
+      and f'{path} holds no weights that can be read' in result.missing
+    )
     path.write_bytes(whole)
 
 

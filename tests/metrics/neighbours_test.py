@@ -70,6 +70,8 @@ def test_the_kernel_distance_of_one_distribution_is_zero_on_average():
 def test_sets_without_neighbours_are_refused(count):
   with pytest.raises(ValueError, match='are too few: more than 3 vectors are needed'):
     neighbours.precision_recall(SET[:count], SET)
+  with pytest.raises(ValueError, match='few'):
+    neighbours.kernel_distance(SET[:1], SET)
 
 
 def test_the_nearest_image_is_found_in_any_block():

@@ -191,6 +191,13 @@ def test_break_even_is_where_the_energies_meet(recorded):
   assert total['energy_uj'] == pytest.approx(total['ann_energy_uj'])
 
 
+def test_the_firing_rate_is_the_neurons_mean_not_the_layers():
+  one = Operations(np.ones(1), np.int32(4), np.ones(1))
+  rates = {'a': np.zeros((30, 1)), 'b': np.ones((10, 1))}
+  rows = operations.table({'a': one, 'b': one}, rates, {}, 4, PJ)
+  assert operations.totals(rows)['firing_rate'] == pytest.approx(0.25)
+
+
 def test_dead_channels_and_rates():
   rates = np.full((4, 4, 3), 0.5)
   rates[..., 1] = 0

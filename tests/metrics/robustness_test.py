@@ -1,5 +1,7 @@
 """Perturbations of spikes do what their names say."""
 
+import types
+
 import numpy as np
 
 from fsvae_jax.metrics import robustness
@@ -40,3 +42,47 @@ def test_interpolation_starts_and_ends_at_its_images_and_never_turns_back():
 def test_early_stops_end_with_all_steps():
   assert robustness.early_stops(16) == [4, 8, 12, 16]
   assert robustness.early_stops(5)[-1] == 5 and robustness.early_stops(1) == [1]
+
+
+def curves_of(latents):
+  """Of a model whose image is the first step of the latent."""
+  decode = lambda z_NTD: z_NTD[:, 0].reshape(len(z_NTD), 4, 4, 1)
+  made = types.SimpleNamespace(
+    trained=types.SimpleNamespace(config=types.SimpleNamespace(seed=0), decode=decode),
+    seed=0,
+    latents=latents,
+    test_images=np.full((len(latents), 4, 4, 1), 255, np.uint8),
+    reconstructions=decode(latents),
+  )
+  return robustness.curves(made, len(latents))
+
+
+def test_each_curve_is_of_its_own_perturbation():
+  silent = curves_of(np.zeros((50, 8, 16), np.float32))
+  assert len(set(silent['dropout'].values())) == 1  # there is nothing to lose
+  errors = [silent['flip'][level] for level in robustness.FLIPS]
+  assert errors == sorted(errors, reverse=True) and errors[0] == 1 > errors[-1] > 0.7
+  early = np.zeros((50, 8, 16), np.float32)
+  early[:, 0] = 1
+  assert curves_of(early)['dropout'][0.0] == 0 and curves_of(early)['shuffle'][1] > 0.7
+
+
+def test_each_figure_is_its_own_point():
+  levels = {
+    'dropout': robustness.DROPOUTS,
+    'flip': robustness.FLIPS,
+    'shuffle': (1,),
+    'steps': (2, 4, 6, 8),
+  }
+  points = {(name, level): i for i, (name, of) in enumerate(levels.items()) for level in of}
+  curves = {
+    name: {level: 100 * points[name, level] + level for level in of} for name, of in levels.items()
+  }
+  figures = robustness.figures_of([curves], 10, half=4).figures
+  assert {name: figure.values[0] for name, figure in figures.items()} == {
+    'mse_unperturbed': 0.0,
+    'mse_dropout_10': 0.1,
+    'mse_flip_5': 100.05,
+    'mse_shuffled': 201,
+    'mse_half_time': 304,
+  }

@@ -245,6 +245,9 @@ NONE, SOME = {'image': IMAGE[:0]}, {'image': IMAGE}
 RUN = passes.Pass({}, v)
 NETS = fsvae.build(fsvae.FSVAEConfig(**SIZES, timesteps=6, draws=3))
 PICKS = np.zeros((8, 6, 5), np.int32)
+RATE, MIXTURE = (fsvae.make(**SIZES, timesteps=6, latent=name) for name in ('rate', 'mixture'))
+R, M = RATE.init(KEY), MIXTURE.init(KEY)
+FEW = lambda model: {**model.draw(KEY, 8), 'uniform': model.draw(KEY, 1)['uniform']}
 # what the message must say: the call
 WRONG = [
   ('count is -1', lambda: spiking.generate(v, KEY, -1)),
@@ -254,6 +257,11 @@ WRONG = [
   ('count is -3', lambda: conventional.generate(w, KEY, -3)),
   ('count .* under jit it must be static', lambda: jax.jit(spiking.generate)(v, KEY, 3)),
   ('no prior', lambda: blind.generate(u, KEY, 3)),
+  ('uniform has the shape', lambda: RATE.posterior(R, IMAGE, RATE.draw(KEY, 1, train=False))),
+  ('uniform has the shape', lambda: RATE.prior(R, FEW(RATE))),
+  ('uniform has the shape', lambda: MIXTURE.prior(M, FEW(MIXTURE))),
+  ('has no classes', lambda: conventional.generate(w, KEY, 3, 1)),
+  ('has no classes', lambda: conventional.reconstruct(w, IMAGE, KEY, 1)),
   ('image has no images', lambda: spiking.loss(v, NONE, DRAWS)),
   ('image has no images', lambda: conventional.loss(w, NONE, None)),
   ('image has no images', lambda: blind.loss(u, NONE)),

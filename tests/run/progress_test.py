@@ -28,6 +28,19 @@ def test_what_is_soon_done_shows_no_bar(monkeypatch):
   assert 'decode' not in sys.stderr.getvalue()
 
 
+def test_a_number_that_is_not_finite_is_named_where_it_began():
+  nan = dict.fromkeys(('gradient_norm', 'loss', 'reconstruction', 'update_norm'), float('nan'))
+  for fine, named in (
+    ({}, 'reconstruction'),
+    ({'reconstruction': 1.0}, 'loss'),
+    ({'reconstruction': 1.0, 'loss': 1.0}, 'gradient_norm'),
+  ):
+    log = progress.Progress(0, 3, batch_size=10)
+    log.add(1, {'distance': 1.0, **nan, **fine})
+    with pytest.raises(FloatingPointError, match=f'^{named} is nan at step 1'):
+      log.check()
+
+
 def test_the_speed_leaves_out_what_is_done_while_paused(monkeypatch):
   now = [0.0]
   monkeypatch.setattr(progress.time, 'perf_counter', lambda: now[0])

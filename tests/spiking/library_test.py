@@ -241,6 +241,9 @@ scan = lambda timesteps, kept=None: recurrence.scan(
 # what the message must say: the call
 WRONG = [
   ('tau is nan', lambda: neurons.LIF(tau=math.nan)),
+  ('width is 0', lambda: neurons.LIF(width=0.0)),
+  ("learned constant 'w'", lambda: neurons.LIF(learned=('w',))),
+  ('to be learned, it must be between', lambda: neurons.LIF(tau=1.0, learned=('tau',))),
   ('v_th is inf', lambda: neurons.LIF(v_th=math.inf)),
   ("tau is '0.25'", lambda: neurons.LIF(tau='0.25')),
   ('tau is Array', lambda: neurons.LIF(tau=jnp.ones(2))),
@@ -261,6 +264,7 @@ WRONG = [
   (r'x_BTF has the shape \(2, 0, 4\)', lambda: neurons.rest(X[:, :0])),
   (r'x_NHWC has the shape \(4, 6, 4\)', lambda: conv.conv(PIXELS[0], KERNEL)),
   ('H and W must be even', lambda: conv.conv(PIXELS[:, :3], KERNEL)),
+  ('H and W must be even', lambda: conv.conv(PIXELS[:, :, :3], KERNEL)),
   ('x_NHWC is int', lambda: conv.conv(np.ones((1, 4, 4, 4), int), KERNEL)),
   (r'it must be \(3, 3, 4, out\)', lambda: conv.conv(PIXELS, KERNEL[:, :, :3])),
   ('kernel is int', lambda: conv.conv_transpose_phases(PIXELS, np.ones((3, 3, 4, 5), int))),
@@ -279,6 +283,7 @@ WRONG = [
   ('x_BTD is int', lambda: filters.psp(INTEGERS)),
   ('x_BTD has the shape', lambda: filters.psp(PIXELS)),
   ('time_constant is 0', lambda: filters.psp(X, 0)),
+  ('time_constant is 0.5', lambda: filters.psp(X, 0.5)),
   ('time_constant is nan', lambda: filters.psp(X, math.nan)),
   ('timesteps is -1', lambda: filters.readout_weights(-1)),
   ('timesteps is 2.5; it must be a whole', lambda: filters.readout_weights(2.5)),

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from fsvae_jax.compute import layout
+from fsvae_jax.compute import checks, layout
 from fsvae_jax.compute.recurrence import at
 from fsvae_jax.models.interface import Latent
 from fsvae_jax.models.latents import bernoulli
@@ -110,7 +110,9 @@ def draw(config: Any, key: jax.Array, count: int, train: bool = False) -> dict[s
 
 def sample(run: Pass, draws: bernoulli.Draws) -> jax.Array:
   """z [B, T, D]: a pattern's steps, then the prior's."""
-  first_BTD, fitted = run('patterns', draws['uniform'])
+  batch, _, latent_dim = checks.integers('picks', draws['picks'], 'B', 'T', 'D').shape
+  uniform_BU = checks.floats('uniform', draws['uniform'], batch, 1 + latent_dim)
+  first_BTD, fitted = run('patterns', uniform_BU)
   steps = first_BTD.shape[1]
 
   def begin_with(t, z_BD):

@@ -104,12 +104,16 @@ def infer(
 def encode(run: Pass, x_BTD: jax.Array, draws: Draws) -> jax.Array:
   """z [B, T, D] of the encoder's rates, without gradient."""
   del run
-  return jax.lax.stop_gradient(spikes(jnp.mean(wide(x_BTD), axis=1), draws['uniform']))
+  uniform_BTD = checks.floats('uniform', draws['uniform'], *x_BTD.shape)
+  return jax.lax.stop_gradient(spikes(jnp.mean(wide(x_BTD), axis=1), uniform_BTD))
 
 
 def sample(run: Pass, draws: Draws) -> jax.Array:
   """z [B, T, D] of the prior's rates, without gradient."""
-  return jax.lax.stop_gradient(spikes(run('prior', draws['normal']), draws['uniform']))
+  normal_BD = checks.floats('normal', draws['normal'], 'B', 'D')
+  batch, latent_dim = normal_BD.shape
+  uniform_BTD = checks.floats('uniform', draws['uniform'], batch, 'T', latent_dim)
+  return jax.lax.stop_gradient(spikes(run('prior', normal_BD), uniform_BTD))
 
 
 def replay(run: Pass, z_BTD: jax.Array, x_BTD: jax.Array | None = None) -> None:

@@ -1,5 +1,7 @@
 """The autoregressive samplers against a naive oracle, and their properties."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -52,6 +54,21 @@ def test_carried_state_equals_prefix_recomputation(timesteps, latent_dim, draws)
   np.testing.assert_array_equal(sampled, oracle(nets, 'prior', variables, picks))
   if timesteps > 1:
     assert 0.02 < float(z.mean()) < 0.98  # a comparison of constants would prove nothing
+
+
+def test_scheduled_sampling_comes_at_the_rate_of_the_schedule_and_in_training_alone():
+  sizes = {'image_size': 4, 'features': (4,), 'timesteps': 9, 'latent_dim': 8, 'draws': 5}
+  model = fsvae.make(**sizes, scheduled_sampling=(0.0, 1.0))
+  variables, draws = model.init(jax.random.key(0)), model.draw(jax.random.key(1), 16)
+  image = jax.random.uniform(jax.random.key(2), (16, 4, 4, 1), jnp.float32, -1, 1)
+
+  def distance(schedule, train=True, draws=draws):
+    loss = functools.partial(model.loss, train=train)
+    return jax.jit(loss)(variables, {'image': image}, draws, schedule)[1][1]['distance']
+
+  never = distance(0.0, draws={'picks': draws['picks']})
+  assert distance(0.0) == never != distance(1.0)
+  assert distance(1.0, train=False) == distance(0.0, train=False)
 
 
 def test_the_future_does_not_reach_back():

@@ -212,5 +212,5 @@ def test_a_finished_run_that_gets_more_steps_gives_up_its_patterns_until_it_ends
   assert fitted == {2: True, 3: False, 4: True}
   shutil.rmtree(tmp_path / 'run' / 'checkpoints' / '4')
   config.train.steps = 3
-  with pytest.raises(ValueError, match='fitted at the last step alone: .* must be at least 4'):
+  with pytest.raises(ValueError, match='fitted at the last one alone: .* must be at least 4'):
     train.train_and_evaluate(config, tmp_path / 'run')  # else it were done, and never fitted

@@ -1,0 +1,38 @@
+"""Figures of generated images whose classes are known."""
+
+import types
+
+import numpy as np
+import pytest
+
+from fsvae_jax import data
+from fsvae_jax.configs import digits
+from fsvae_jax.metrics import labels
+
+
+def test_entropy_is_in_bits():
+  assert labels.entropy(np.repeat(np.arange(4), 5)) == 2 and labels.entropy(np.zeros(9)) == 0
+
+
+def test_a_generator_that_draws_what_is_asked_for_is_right_and_one_that_does_not_is_not(tmp_path):
+  config = digits.get_config()
+  config.data.cache_dir = str(tmp_path)
+  config.eval.update(probe=100, images=60)
+  images = {split: data.load(config.data, 8, 1, split) for split in ('train', 'test')}
+  train = images['train']
+  first = np.array([np.flatnonzero(train.labels == label)[0] for label in range(10)])
+  drawn = lambda label_N: data.normalize(train[:][first[label_N]])
+
+  def figures(shift):
+    generate = lambda count, seed, label: drawn((label + shift) % 10)
+    model = types.SimpleNamespace(sample=True, classes=10)
+    trained = types.SimpleNamespace(config=config, model=model, generate=generate)
+    metric = labels.evaluate(trained, images.__getitem__)
+    made = types.SimpleNamespace(generated=drawn(np.arange(60) % 10), seed=0)
+    return metric.result([metric.measure(made)]).figures
+
+  right = figures(0)
+  assert right['label_accuracy'].values[0] == 1 and figures(1)['label_accuracy'].values[0] == 0
+  assert right['label_entropy'].values[0] == pytest.approx(np.log2(10))
+  assert 'classes of 60 samples' in right['label_entropy'].protocol
+  assert 'share of 100 samples' in right['label_accuracy'].protocol
