@@ -50,11 +50,19 @@ if [[ $devices ]]; then
 fi
 [[ $processes == 1 ]] && exec "${command[@]}"
 
+cores=()
+if command -v taskset > /dev/null; then # those that this shell may use
+  for range in $(taskset -cp $$ | sed 's/.*: //; s/,/ /g'); do
+    for ((core = ${range%-*}; core <= ${range#*-}; core++)); do cores+=("$core"); done
+  done
+fi
+
 # Cores of process $1, as taskset takes them; processes beyond the number of cores share them.
 share() {
-  local cores=$1 count=$2 first last
-  first=$(($3 * cores / count)) last=$((($3 + 1) * cores / count - 1))
-  echo "$first-$((last < first ? first : last))"
+  local count=${#cores[@]} first number IFS=,
+  first=$(($1 * count / processes))
+  number=$((($1 + 1) * count / processes - first))
+  echo "${cores[*]:$first:$((number ? number : 1))}"
 }
 
 port=$("${command[0]}" -c 'import socket; s = socket.socket(); s.bind(("", 0)); print(s.getsockname()[1])')
@@ -64,8 +72,8 @@ for ((i = 0; i < processes; i++)); do
   one=("${command[@]}" --coordinator="localhost:$port" --processes="$processes" --process="$i")
   if [[ ! $devices ]] && command -v nvidia-smi > /dev/null; then
     export JAX_LOCAL_DEVICE_IDS=$i
-  elif command -v taskset > /dev/null && [[ $(nproc) == $(nproc --all) ]]; then # numbered from 0
-    one=(taskset --cpu-list "$(share "$(nproc)" "$processes" "$i")" "${one[@]}")
+  elif [[ ${#cores[@]} -gt 0 ]]; then
+    one=(taskset --cpu-list "$(share "$i")" "${one[@]}")
   fi
   "${one[@]}" > >(while IFS= read -r line || [[ $line ]]; do echo "[$i] $line"; done) 2>&1 &
   pids+=($!)

@@ -107,8 +107,11 @@ start() {
   local command check=''
   command=$(printf '%q ' .venv/bin/python -u -m fsvae_jax.main \
     --config.data.cache_dir=runs/cache "${flags[@]}") # of a field given twice the last counts
-  [[ " ${flags[*]}" == *' --workdir='* ]] || check='mountpoint -q ~/runs || {
-      echo give --bucket to install, or --workdir on storage that all hosts share; exit 1; }'
+  if [[ " ${flags[*]}" != *' --workdir='* || " ${flags[*]}" != *' --config.data.cache_dir='* ]]; then
+    check='mountpoint -q ~/runs || {
+      echo give --bucket to install, or --workdir and --config.data.cache_dir on storage of all hosts
+      exit 1; }'
+  fi
   on_hosts "set -e
     cd fsvae_jax
     if [ -e ~/train.pid ] && kill -0 \$(cat ~/train.pid) 2> /dev/null; then

@@ -73,7 +73,7 @@ def test_usage_is_printed(name):
     ('tpu_pod.sh create --name=My_pod --zone=z', '--name=My_pod: small letters'),
     ('tpu_pod.sh create --name=pod --zone=z --config=x', 'unknown option --config=x'),
     (f'tpu_pod.sh start {POD}', 'start takes the flags of fsvae_jax.main after --'),
-    (f'tpu_pod.sh logs {POD} -- --seed=1', 'logs takes no flags'),
+    (f'tpu_pod.sh logs {POD} -- --config.seed=1', 'logs takes no flags'),
   ],
 )
 def test_wrong_arguments_are_named(command, message, stand_in):
@@ -127,7 +127,7 @@ def test_a_pod_is_created_installed_started_and_deleted(tmp_path, stand_in):
   gcloud = stand_in(
     'gcloud', f'if [[ $* == *format* ]]; then cat {state}; echo ACTIVE > {state}; fi'
   )
-  options = f'{POD} --spot --project=p --bucket=b -- --config=configs/mnist.py --seed=1'
+  options = f'{POD} --spot --project=p --bucket=b -- --config=configs/mnist.py --config.seed=1'
   code, printed = run(f'tpu_pod.sh resume {options}', POLL_SECONDS='0')
   assert code == 0 and 'pod: WAITING_FOR_RESOURCES' in printed and 'pod: ACTIVE' in printed
   calls = [call[2:] for call in gcloud()]
@@ -178,14 +178,24 @@ def test_local_processes_are_numbered_and_the_first_failure_is_the_exit_code(tmp
   main = 'echo hello; [[ $* != *--process=1* ]] || exit 3'
   python = stand_in('python', f'case "$*" in *fsvae_jax.main\\ *) {main};; *) echo 1;; esac')
   code, printed = run(
-    'local.sh --processes=3 --devices=2 --seed=1', PYTHON=str(tmp_path / 'python')
+    'local.sh --processes=3 --devices=2 --config.seed=1', PYTHON=str(tmp_path / 'python')
   )
   assert code == 3
   assert sorted(printed.split('\n')[:-1]) == ['[0] hello', '[1] hello', '[2] hello']
-  runs = sorted(call for call in python() if '--seed=1' in call)
+  runs = sorted(call for call in python() if '--config.seed=1' in call)
   assert [call[-1] for call in runs] == ['--process=0', '--process=1', '--process=2']
-  assert all(call[:3] == ['-m', 'fsvae_jax.main', '--seed=1'] for call in runs)
+  assert all(call[:3] == ['-m', 'fsvae_jax.main', '--config.seed=1'] for call in runs)
   assert {call[-2] for call in runs} == {'--processes=3'} and len({call[-3] for call in runs}) == 1
+
+
+def test_local_processes_share_the_cores_that_they_may_use(tmp_path, stand_in):
+  python = stand_in('python', 'echo 1')
+  allowed = '[[ $1 != -cp ]] || { echo "pid 1: current affinity list: 8,10-12"; exit; }'
+  pinned = stand_in('taskset', f'{allowed}; exec "${{@:3}}"')
+  command = 'local.sh --processes=2 --devices=1 --config=mnist'
+  assert run(command, PYTHON=str(tmp_path / 'python'))[0] == 0
+  lists = {call[-1]: call[1] for call in pinned() if call[0] == '--cpu-list'}
+  assert lists == {'--process=0': '8,10', '--process=1': '11,12'} and len(python()) == 3
 
 
 def test_scripts_for_laptops_hold_nothing_that_bash_3_2_or_macos_lacks():
@@ -219,7 +229,7 @@ def test_a_script_that_is_called_through_a_link_finds_its_repository(link, stand
   stand_in('python', 'pwd -P')
   stand_in('git', 'cd -P "$2" && pwd')  # as chdir, which git -C calls
   stand_in('gcloud')
-  for line in ('local.sh --seed=1', f'tpu_pod.sh install {POD}'):
+  for line in ('local.sh --config.seed=1', f'tpu_pod.sh install {POD}'):
     name, *arguments = line.split()
     printed = subprocess.check_output(
       [f'launch/{name}', *arguments],
@@ -233,7 +243,7 @@ def test_a_script_that_is_called_through_a_link_finds_its_repository(link, stand
 def test_local_processes_are_told_to_stop(tmp_path, stand_in):
   main = 'trap "echo stopped; exit 75" TERM; touch $0.${*: -1}; while true; do sleep 0.1; done'
   stand_in('python', f'case "$*" in *--process=*) {main};; esac')
-  process = start('local.sh --processes=2 --seed=1', PYTHON=str(tmp_path / 'python'))
+  process = start('local.sh --processes=2 --config.seed=1', PYTHON=str(tmp_path / 'python'))
   while len(list(tmp_path.glob('python.--process=*'))) < 2:
     time.sleep(0.02)
   process.send_signal(signal.SIGTERM)
