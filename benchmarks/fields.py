@@ -2,6 +2,8 @@
 
 import ast
 
+from fsvae_jax.fields import may_change
+
 
 def add_to(parser, default=()):
   """Adds the positional arguments `fields`; `parsed` reads them."""
@@ -17,9 +19,10 @@ def parsed(arguments):
 
 
 def named(config, arguments):
-  """A configuration's name, with the fields that make it another; where data lie does not."""
-  others = [a for a in arguments if a.split('=')[0] not in ('data.path', 'data.cache_dir')]
-  return ' '.join([config, *sorted(others)])
+  """A configuration's name, with the fields that make it another: not those that a run may change
+  of its data, as where they lie."""
+  place = lambda name: name.startswith('data.') and may_change(name)
+  return ' '.join([config, *sorted(a for a in arguments if not place(a.split('=')[0]))])
 
 
 def flags(fields):

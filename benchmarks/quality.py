@@ -77,7 +77,7 @@ def read(path, config):
 
 
 def table(results, errors):
-  """Rows of seconds and thousands of images; '-' where an error was not reached."""
+  """Rows of seconds and thousands of images; '-' where an error was not reached or asked for."""
   reference = {e: (n / REFERENCE_IMAGES_PER_S, n) for e, n in REFERENCE.items()}
   cell = lambda at: f'{at[0]:.0f} s, {at[1] / 1000:.1f}k' if at else '-'
   lines = [

@@ -14,6 +14,7 @@ import argparse
 import collections
 import json
 import pathlib
+import re
 import statistics
 import subprocess
 import sys
@@ -231,7 +232,8 @@ def main():
       done = {(r['config'], r['budget'], r['variant'], r['seed']) for r in read(args.results)}
       if (named, budget, variant, seed) in done:
         continue
-      folder = args.runs / f'{named} {budget}'.replace(' ', '-') / variant.replace(' ', '_')
+      group = re.sub(r'[^\w.,=+-]', '_', f'{named} {budget}')
+      folder = args.runs / group / variant.replace(' ', '_')
       workdir = folder / str(seed)
       started = files.read_json(workdir / 'config.json') or {}
       steps = started['train']['steps'] if started else steps_of(variant, args.config, args, folder)
