@@ -25,7 +25,7 @@ import numpy as np
 from benchmarks import fields
 from fsvae_jax import data, inference, models, train, training_step
 from fsvae_jax.configs import mnist
-from fsvae_jax.exchange import reference, state_dicts
+from fsvae_jax.exchange import reference_arrays, state_dicts
 from fsvae_jax.models import fsvae, passes
 from fsvae_jax.models.latents import bernoulli
 from fsvae_jax.run import files, sharding, states
@@ -119,7 +119,7 @@ def run(config, images, test_images, seed, steps, every, pytorch_init, start):
     variables['params']['decoder']['pixels'] = {name: total * x for name, x in pixels.items()}
   if start:
     state_dict = state_dicts.load(start)
-    variables = reference.convert(state_dict, config.model.features, variables)
+    variables = reference_arrays.convert(state_dict, config.model.features, variables)
     variables = jax.tree.map(jnp.asarray, variables)
   state = states.create(variables, optimizer, 0.0)
   step_fn = jax.jit(

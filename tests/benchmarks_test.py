@@ -32,7 +32,7 @@ from benchmarks import (
 from benchmarks import fields as benchmark_fields
 from benchmarks import run as speed
 from fsvae_jax import configuration, fields, models
-from fsvae_jax.exchange import nir_simulator, reference, state_dicts
+from fsvae_jax.exchange import nir_simulator, reference_arrays, state_dicts
 from fsvae_jax.models import fsvae, passes
 from fsvae_jax.run import signals, writer
 
@@ -331,7 +331,7 @@ def test_weights_are_drawn_as_pytorch_does(main, tmp_path):
 
   main(pytorch_init, '--out', tmp_path / 'init.npz')
   state = state_dicts.load(tmp_path / 'init.npz')
-  wanted = {name for name, _ in reference.leaves((32, 64, 128, 256)).values()}
+  wanted = {name for name, _ in reference_arrays.leaves((32, 64, 128, 256)).values()}
   assert set(state) == wanted
   bound = 1 / math.sqrt(1 * 9)
   weight = state['encoder.0.weight']

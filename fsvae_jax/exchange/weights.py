@@ -20,7 +20,7 @@ from ml_collections import ConfigDict
 
 import fsvae_jax
 from fsvae_jax import configuration, fields, models
-from fsvae_jax.exchange import reference
+from fsvae_jax.exchange import reference_arrays
 from fsvae_jax.inference import Trained
 from fsvae_jax.run import files, sharding
 
@@ -55,9 +55,11 @@ def load(name: str | os.PathLike) -> Trained:
   config, model = _model(folder, about)
   mesh = sharding.make_mesh()
   like = jax.eval_shape(model.init, jax.random.key(0))
-  table = {path: ('.'.join(path), reference.SAME) for path in traverse_util.flatten_dict(like)}
+  table = {
+    path: ('.'.join(path), reference_arrays.SAME) for path in traverse_util.flatten_dict(like)
+  }
   try:
-    variables = reference.fit(arrays, table, like)
+    variables = reference_arrays.fit(arrays, table, like)
   except ValueError as error:
     raise ValueError(f'{folder}: {error}') from error
   variables = jax.device_put(variables, sharding.replicated(mesh))

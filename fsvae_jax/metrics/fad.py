@@ -18,7 +18,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from fsvae_jax import data, inference, models
-from fsvae_jax.exchange import reference, state_dicts
+from fsvae_jax.exchange import reference_arrays, state_dicts
 from fsvae_jax.inference import Trained
 from fsvae_jax.metrics import frechet, neighbours
 from fsvae_jax.metrics.frechet import Gaussian
@@ -211,5 +211,5 @@ def authors(config: ConfigDict) -> tuple[Gaussian, dict]:
   statistics = frechet.load(folder / f'{stem}_test_{dim}.npz', dim)
   file = folder / f'{stem}_{dim}.npz'  # where there is no PyTorch to read the .pth
   state = state_dicts.load(file if file.exists() else file.with_suffix('.pth'))
-  encoder = reference.convert_autoencoder(state, c.features, c.image_size, c.channels, dim)
+  encoder = reference_arrays.convert_autoencoder(state, c.features, c.image_size, c.channels, dim)
   return statistics, {part: {'encoder': tree} for part, tree in encoder.items()}

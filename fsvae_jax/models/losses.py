@@ -30,7 +30,8 @@ def optimal_variance(error: jax.Array, pixels: int) -> jax.Array:
       pixels / 2 * log(error)
 
   Its gradient is the error's times pixels / (2 error): a distance weighs the less, the smaller the
-  error has become. An error below 1e-8 counts as that.
+  error has become. An error below 1e-8 counts as that. Micro-batches take each the log of their
+  own error.
 
   Examples:
     >>> jax.grad(optimal_variance)(0.5, pixels=4).item()

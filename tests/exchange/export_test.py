@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fsvae_jax.configs import mnist
-from fsvae_jax.exchange import export, reference, state_dicts
+from fsvae_jax.exchange import export, reference, reference_arrays, state_dicts
 from tests import golden
 from tests.exchange import trained as make_trained
 
@@ -40,15 +40,15 @@ def test_the_authors_state_dict_comes_back_whole_with_their_buffers(run):
 def test_to_the_authors_names_and_back_is_the_same_model(tmp_path, latent):
   trained = make_trained.make(tmp_path, latent=latent, features=(4, 6))
   model = trained.config.model
-  state = reference.state_dict(trained.variables, model)
-  back = reference.convert(state, model.features, trained.variables)
+  state = reference_arrays.state_dict(trained.variables, model)
+  back = reference_arrays.convert(state, model.features, trained.variables)
   make_trained.assert_same(back, trained.variables)
 
 
 def test_a_mixture_goes_without_its_patterns_and_comes_back_unfitted(tmp_path):
   trained = make_trained.make(tmp_path, latent='mixture', features=(4, 6))
-  state = reference.state_dict(trained.variables, trained.config.model)
-  back = reference.convert(state, trained.config.model.features, trained.variables)
+  state = reference_arrays.state_dict(trained.variables, trained.config.model)
+  back = reference_arrays.convert(state, trained.config.model.features, trained.variables)
   for part in ('params', 'batch_stats'):
     patterns = back[part].pop('patterns')
     assert not any(x.any() for x in patterns.values())

@@ -13,7 +13,7 @@ import pytest
 
 from fsvae_jax import inference, models, train
 from fsvae_jax.configs import celeba, mnist
-from fsvae_jax.exchange import reference, state_dicts
+from fsvae_jax.exchange import reference, reference_arrays, state_dicts
 from fsvae_jax.models import fsvae
 from fsvae_jax.run import checkpoint, sharding, states
 from tests import golden
@@ -63,7 +63,7 @@ def large_state(latent_dim=8, draws=4, channels=3, widths=(32, 64, 128, 256, 512
 def test_the_large_model_converts_with_its_flattening_reordered():
   config = small(celeba.get_config())
   state = large_state()
-  variables = reference.convert(state, config.model.features, shapes(config))
+  variables = reference_arrays.convert(state, config.model.features, shapes(config))
   kernel = variables['params']['encoder']['dense']['synapses']['kernel'].reshape(2, 2, 512, 8)
   np.testing.assert_array_equal(
     kernel[1, 0, 7], state['before_latent_layer.weight'].reshape(8, 512, 2, 2)[:, 7, 1, 0]
@@ -86,7 +86,7 @@ def test_a_file_becomes_step_0_of_a_run(tmp_path, suffix):
   config = small(mnist.get_config())
   reference.import_checkpoint(file, config, tmp_path / 'run')
 
-  want = reference.convert(STATE, config.model.features, shapes(config))
+  want = reference_arrays.convert(STATE, config.model.features, shapes(config))
   optimizer = states.make_optimizer(config.train, 1)
   whole = sharding.replicated(sharding.make_mesh())
   like = jax.tree.map(
@@ -141,7 +141,7 @@ def test_an_esvae_checkpoint_leaves_out_the_networks_that_its_authors_never_run(
   assert 'posterior' not in variables['params']
   del state['sample_layer.0.bias']
   with pytest.raises(ValueError, match='missing: sample_layer.0.bias'):
-    reference.convert(state, config.model.features, shapes(config))
+    reference_arrays.convert(state, config.model.features, shapes(config))
 
 
 def test_a_file_that_does_not_fit_says_what_is_wrong(tmp_path):

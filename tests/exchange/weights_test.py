@@ -12,7 +12,7 @@ import safetensors.numpy
 import fsvae_jax
 from fsvae_jax import configuration, inference
 from fsvae_jax.configs import digits, mnist
-from fsvae_jax.exchange import export, reference, weights
+from fsvae_jax.exchange import export, reference, reference_arrays, weights
 from tests import golden
 from tests.exchange import trained as make_trained
 
@@ -91,7 +91,7 @@ def test_an_imported_checkpoint_of_the_authors_ends_as_weights(tmp_path):
   export.write(config, tmp_path / 'run', 'safetensors')
   loaded = fsvae_jax.load(tmp_path / 'run' / 'export' / 'safetensors')
   make_trained.assert_same(
-    loaded.variables, reference.convert(state, config.model.features, loaded.variables)
+    loaded.variables, reference_arrays.convert(state, config.model.features, loaded.variables)
   )
 
 

@@ -11,7 +11,7 @@ import pytest
 from flax import traverse_util
 
 from fsvae_jax.compute import chunks, platform
-from fsvae_jax.exchange import reference
+from fsvae_jax.exchange import reference_arrays
 from fsvae_jax.models import fsvae, layers, networks, passes
 from tests import golden
 
@@ -30,7 +30,7 @@ def picks(group):
 @pytest.fixture(scope='module')
 def variables():
   like = jax.eval_shape(functools.partial(fsvae.init, NETS), jax.random.key(0))
-  return reference.convert(golden.group(GOLDEN, 'state'), CONFIG.features, like)
+  return reference_arrays.convert(golden.group(GOLDEN, 'state'), CONFIG.features, like)
 
 
 @pytest.fixture(scope='module')
@@ -130,7 +130,7 @@ def test_training_pass_gives_the_recorded_loss_and_statistics(trained):
   recorded = golden.group(GOLDEN, 'train_stats')
   moved = traverse_util.flatten_dict({'batch_stats': out.batch_stats})
   assert len(recorded) == 2 * 13  # of every layer with tdBN but the posterior's three
-  for path, (name, change) in reference.leaves(CONFIG.features).items():
+  for path, (name, change) in reference_arrays.leaves(CONFIG.features).items():
     if name in recorded:
       np.testing.assert_allclose(
         moved[path], change.ours(recorded[name]), rtol=1e-4, atol=1e-6, err_msg=name
@@ -142,7 +142,7 @@ def gradient_errors(grads):
   grads = traverse_util.flatten_dict({'params': grads})
   recorded = golden.group(GOLDEN, 'train_grad')
   errors = {}
-  for path, (name, change) in reference.leaves(CONFIG.features).items():
+  for path, (name, change) in reference_arrays.leaves(CONFIG.features).items():
     if path not in grads or (name not in recorded and f'{name}/every16' not in recorded):
       continue
     ours = change.theirs(np.asarray(grads[path])).ravel()
