@@ -10,6 +10,9 @@ from fsvae_jax import data
 from fsvae_jax.configs import mnist
 from fsvae_jax.metrics import inception
 
+# clean-fid's weights are of that format, whatever PyTorch says of it.
+pytestmark = pytest.mark.filterwarnings('ignore:.torch.jit:DeprecationWarning')
+
 RNG = np.random.default_rng(0)
 TEST = RNG.integers(0, 256, (24, 32, 32, 1), dtype=np.uint8)
 
