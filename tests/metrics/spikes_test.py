@@ -1,5 +1,8 @@
 """Figures of spikes that are known."""
 
+import functools
+import operator
+
 import numpy as np
 import pytest
 
@@ -10,7 +13,7 @@ PJ = (0.9, 4.6)
 
 
 def test_a_channel_that_always_fires_does_so_in_batches_of_any_number():
-  always = sum([0.1] * 10)  # as means over ten batches add up
+  always = functools.reduce(operator.add, [0.1] * 10)  # as means over ten batches add up
   assert always != 1
   layers = {'encoder/conv_0': Operations(np.ones((8, 8, 1)), np.int32(16), np.ones((8, 8, 1)))}
   rates = {'encoder/conv_0': np.full((4, 4, 3), 0.5)}
