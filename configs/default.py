@@ -66,9 +66,9 @@ def get_config():
   config.train.warmup_steps = 0  # linear, from zero
   config.train.weight_decay = 1e-3  # decoupled
   config.train.clip_norm = 0.0  # largest global norm of the gradient; 0 is no limit
-  config.train.ema_decay = (
-    0.0  # moving average of parameters and statistics, used in tests; 0 is none
-  )
+  # Moving average of parameters and statistics, used in tests; 0 is none. After n steps the old
+  # average weighs (1 + n) / (10 + n) where that is less.
+  config.train.ema_decay = 0.0
   # The loss grows by so much for each uJ that an image's reconstruction takes beyond
   # `energy_target`, counted as in `eval`; 0 counts nothing.
   config.train.energy_weight = 0.0

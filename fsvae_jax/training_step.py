@@ -57,10 +57,20 @@ def train_step(
   updates, opt_state = optimizer.update(grads, state.opt_state, params)
   params = {**state.variables['params'], **optax.apply_updates(params, updates)}
   variables = {'params': params, 'batch_stats': batch_stats}
-  ema = state.ema and optax.incremental_update(variables, state.ema, 1 - config.train.ema_decay)
+  ema = state.ema and moving_average(state, variables, config.train.ema_decay)
   norms = {'gradient_norm': optax.tree.norm(grads), 'update_norm': optax.tree.norm(updates)}
   state = state.replace(step=state.step + 1, variables=variables, opt_state=opt_state, ema=ema)
   return state, metrics | norms
+
+
+def moving_average(state: states.TrainState, variables: Any, decay: float) -> Any:
+  """state.ema, moved towards `variables`.
+
+  It begins short, so that it soon forgets the parameters that training began with: at step n the
+  old average weighs min(decay, (1 + n) / (10 + n)).
+  """
+  decay = jnp.minimum(decay, (1.0 + state.step) / (10.0 + state.step))
+  return optax.incremental_update(variables, state.ema, 1.0 - decay)
 
 
 def with_energy(

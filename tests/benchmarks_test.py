@@ -367,6 +367,7 @@ def test_spikes_of_a_simulator_are_compared_layer_by_layer(main, monkeypatch, tm
   assert 'encoder, FileNotFoundError' in printed and 'no_such is not installed' in printed
 
 
+@pytest.mark.slow
 def test_a_prior_given_all_steps_reconstructs_and_given_none_samples():
   own = {'image_size': 8, 'features': (4,), 'timesteps': 3, 'latent_dim': 5, 'draws': 3}
   nets, key = fsvae.build(fsvae.FSVAEConfig(**own)), jax.random.key(0)

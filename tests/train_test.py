@@ -28,6 +28,25 @@ from tests import smoke
 pytestmark = pytest.mark.usefixtures('quick_compilation')
 
 
+@pytest.fixture(scope='module', autouse=True)
+def one_program():
+  """Runs whose steps are alike share the compiled step: to trace it takes as long as all else."""
+  compiled, compile_step = {}, train.compile_step
+
+  def shared(function, *args):
+    _, _, config, total = function.args
+    own = {n: x for n, x in config.train.items() if n not in ('test_every', 'checkpoint_every')}
+    shapes = jax.tree.map(lambda x: (x.shape, str(x.sharding)), args)
+    alike = str((config.model.to_json(), config.data.flip, own, total, shapes))
+    if alike not in compiled:
+      compiled[alike] = compile_step(function, *args)
+    return compiled[alike]
+
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(train, 'compile_step', shared)
+    yield
+
+
 @pytest.fixture(scope='module')
 def trained(cache, tmp_path_factory):
   """What a whole run returns, and its workdir."""
@@ -126,19 +145,6 @@ def test_a_signal_during_a_test_loses_nothing(config, tmp_path, monkeypatch):
     patch.setattr(train, 'test_scalars', interrupted)
     train.train_and_evaluate(config, tmp_path)
   assert sorted(int(p.name) for p in (tmp_path / 'checkpoints').glob('[0-9]*')) == [4]
-
-
-def test_every_step_draws_anew(config):
-  model = models.make(config.model)
-  optimizer = states.make_optimizer(config.train, 10)
-  state = jax.jit(lambda key: states.create(model.init(key), optimizer, 0.0))(jax.random.key(0))
-  batch = {'image': data.load(config.data, 8, 1, 'train')[:8]}
-  step = lambda state: training_step.train_step(model, optimizer, config, 10, state, batch, KEY)
-  step = jax.jit(step)
-  first, again, later = (
-    float(step(state.replace(step=jax.numpy.int32(s)))[1]['loss']) for s in (0, 0, 1)
-  )
-  assert first == again != later
 
 
 def test_a_checkpoint_of_another_state_is_refused_and_stays(config, finished):
@@ -393,37 +399,32 @@ def test_without_validation_there_is_no_best(config, finished):
     inference.restore(config, finished, 'best')
 
 
-def test_the_moving_average_moves_by_what_its_decay_leaves(config):
-  model, optimizer = models.make(config.model), states.make_optimizer(config.train, 1)
-  before = states.create(model.init(KEY), optimizer, config.train.ema_decay)
-  batch = {'image': data.load(config.data, 8, 1, 'train')[:8]}
-  step = functools.partial(training_step.train_step, model, optimizer, config, 1)
-  after, _ = jax.jit(step)(before, batch, KEY)
-  decay = config.train.ema_decay
-  moved = lambda old, new: decay * old + (1 - decay) * new
-  want = jax.tree.map(moved, before.variables, after.variables)
-  chex.assert_trees_all_close(after.ema, want, rtol=1e-5, atol=1e-7)
-  assert decay not in (0, 0.5)
+@pytest.mark.parametrize('decay, step, old', [(0.9, 0, 0.1), (0.9, 8, 0.5), (0.9, 10_000, 0.9)])
+def test_the_moving_average_is_short_at_first_and_then_as_its_decay_says(decay, step, old):
+  at = lambda value: {'params': {'kernel': jnp.full(3, value)}}
+  state = states.TrainState(jnp.int32(step), at(0.0), (), ema=at(1.0))
+  moved = training_step.moving_average(state, at(0.0), decay)
+  chex.assert_trees_all_close(moved, at(old), rtol=1e-6)
+  assert moved['params']['kernel'].dtype == jnp.float32
 
 
-def test_every_number_of_a_run_follows_from_its_seed(config, tmp_path, monkeypatch):
+def test_every_number_of_a_run_follows_from_its_seed(config, trained, tmp_path, monkeypatch):
+  """That the same seed gives the same is what an interrupted run shows."""
   orders, batches = [], data.batches
   monkeypatch.setattr(data, 'batches', lambda *a: orders.append(a[2]) or batches(*a))
-  config.train.update(steps=1, test_every=0)
-  losses, drawn = [], []
-  for config.seed in (0, 1, 0):
-    workdir = tmp_path / str(len(losses))
-    train.train_and_evaluate(config, workdir)
-    losses.append(writer.read_metrics(workdir)[0]['train/loss'])
-    drawn.append(inference.restore(config, workdir).generate(4))
-  assert orders == [0, 1, 0] and losses[0] == losses[2] != losses[1]
-  np.testing.assert_array_equal(drawn[0], drawn[2])
-  assert (drawn[0] != drawn[1]).any()
+  config.seed = 1
+  train.train_and_evaluate(config, tmp_path)
+  first, other = (writer.read_metrics(folder)[0]['train/loss'] for folder in (trained[1], tmp_path))
+  assert orders == [1] and first != other
 
 
-def test_flips_mirror_half_of_the_images(config):
+def test_a_step_draws_anew_flips_half_of_the_images_and_moves_the_moving_average(config):
   config.data.flip = True
-  seen, shares = [], []
+  seen, shares, keys = [], [], []
+
+  def draw(key, count):
+    keys.append(jax.random.key_data(key).tolist())
+    return ()
 
   def loss(variables, batch, draws, schedule, train):
     seen.append(batch['image'])
@@ -431,18 +432,23 @@ def test_flips_mirror_half_of_the_images(config):
     weight = variables['params']['network']
     return batch['image'].sum() * weight, (variables['batch_stats'], {'loss': 0.0})
 
-  model = models.Model(None, lambda key, count: (), loss, None, None, None, None)
+  model = models.Model(None, draw, loss, None, None, None, None)
   optimizer = states.make_optimizer(config.train, 1)
   variables = {'params': {'network': jax.numpy.ones(())}, 'batch_stats': {}}
-  state = states.create(variables, optimizer, 0.0)
+  state = states.create(variables, optimizer, 0.9)
   ramp = np.broadcast_to(np.arange(8, dtype=np.uint8).reshape(1, 1, 8, 1), (64, 8, 8, 1))
   with jax.disable_jit():
-    for step in (0, 3):
+    for step in (0, 3, 3):
       at = state.replace(step=jnp.int32(step))
-      training_step.train_step(model, optimizer, config, 6, at, {'image': ramp}, jax.random.key(0))
-  assert shares == [0, 0.5]  # of the training that is over, for scheduled sampling
-  rising = np.asarray(seen[0])[:, 0, 0, 0] == -1
-  assert 16 < rising.sum() < 48
+      after, _ = training_step.train_step(model, optimizer, config, 6, at, {'image': ramp}, KEY)
+      moved = training_step.moving_average(at, after.variables, config.train.ema_decay)
+      chex.assert_trees_all_equal(after.ema, moved)
+      assert after.ema['params']['network'] != after.variables['params']['network'] != 1
+  assert shares == [0, 0.5, 0.5]  # of the training that is over, for scheduled sampling
+  assert keys[0] != keys[1] == keys[2]
+  rising_SB = np.asarray(seen)[:, :, 0, 0, 0] == -1
+  assert (rising_SB[0] != rising_SB[1]).any() and (rising_SB[1] == rising_SB[2]).all()
+  assert 16 < rising_SB[0].sum() < 48
 
 
 def test_a_start_has_a_line_a_network_and_all_its_layers_if_asked(capsys):

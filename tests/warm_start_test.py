@@ -1,5 +1,7 @@
 """Runs that begin with another's arrays, and runs in which some networks stay as they are."""
 
+import contextlib
+
 import jax
 import numpy as np
 import pytest
@@ -7,7 +9,8 @@ from flax import traverse_util
 
 from fsvae_jax import data, inference, models, train, training_step, warm_start
 from fsvae_jax.configs import default
-from fsvae_jax.run import states, writer
+from fsvae_jax.run import checkpoint, states, writer
+from fsvae_jax.run import workdir as runs
 from tests import smoke
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
@@ -20,6 +23,19 @@ def short(cache, tmp_path_factory):
   config.train.update(steps=20, test_every=0)
   train.train_and_evaluate(config, workdir)
   return workdir, jax.device_get(inference.restore(config, workdir).variables)
+
+
+def begun(config, workdir):
+  """A run at step 0, as an imported checkpoint leaves one, and its variables."""
+  variables = jax.jit(models.make(config.model).init)(jax.random.key(5))
+  variables = jax.tree.map(lambda x: x + 0.1, variables)
+  optimizer = states.make_optimizer(config.train, 1)
+  with (
+    runs.claim(workdir, config, {}),
+    contextlib.closing(checkpoint.Checkpoints(workdir, keep=1)) as checkpoints,
+  ):
+    checkpoints.save(0, states.create(variables, optimizer, config.train.ema_decay))
+  return variables
 
 
 def flat(variables):
@@ -73,31 +89,29 @@ def test_what_has_another_shape_begins_anew_and_is_named(config, short, tmp_path
 def test_spikes_begin_with_the_convolutions_of_the_ann(config, cache, tmp_path):
   ann = smoke.config(cache)
   ann.update(default.of_kind(ann, 'ann', batches=10))
-  train.train_and_evaluate(ann, tmp_path / 'ann')
+  theirs = flat(begun(ann, tmp_path / 'ann'))
   config.train.start = str(tmp_path / 'ann')
   run = train.prepare(config, tmp_path / 'run')
   optimizer = states.make_optimizer(config.train, run.total)
   state = train.first_state(config, run.model, optimizer, jax.random.key(0), run.start)
   convolutions = [name for name in flat(run.start) if '/conv_' in name]
   assert len(convolutions) == 12  # kernel, bias, scale, bias, mean, variance of two
-  theirs = flat(inference.restore(ann, tmp_path / 'ann').variables)
   offsets = {name for name in convolutions if name.endswith('norm/bias')}
   assert_equal(flat(state.variables), theirs, set(convolutions) - offsets)
   for name in offsets:  # what was 1 to leaky ReLU is a threshold to the neurons
     np.testing.assert_allclose(flat(state.variables)[name], config.model.v_th * theirs[name])
 
 
-def test_a_start_is_looked_at_once_and_a_run_goes_on_without_it(config, short, tmp_path):
-  config.train.start = str(short[0])
-  config.train.steps = 4
+def test_a_start_is_looked_at_once_and_a_run_goes_on_without_it(config, tmp_path):
+  begun(config, tmp_path / 'first')
+  config.train.start = str(tmp_path / 'first')
   train.train_and_evaluate(config, tmp_path / 'run')
   assert train.prepare(config, tmp_path / 'run').start == {}
 
 
-def test_what_a_killed_save_leaves_is_no_run_that_goes_on_without_its_start(
-  config, short, tmp_path
-):
-  config.train.start = str(short[0])
+def test_what_a_killed_save_leaves_is_no_run_that_goes_on_without_its_start(config, tmp_path):
+  begun(config, tmp_path / 'first')
+  config.train.start = str(tmp_path / 'first')
   (tmp_path / 'run' / 'checkpoints' / '2.orbax-checkpoint-tmp').mkdir(parents=True)
   assert train.prepare(config, tmp_path / 'run').start
 
@@ -133,9 +147,10 @@ def test_what_is_no_run_or_no_network_is_refused_at_the_start(config, tmp_path, 
   assert not (tmp_path / 'run').exists()
 
 
-def test_a_run_of_which_nothing_fits_is_refused(config, short):
-  config.train.start = str(short[0])
-  with pytest.raises(ValueError, match='run: no array there has a name and shape of this model'):
+def test_a_run_of_which_nothing_fits_is_refused(config, tmp_path):
+  begun(config, tmp_path / 'first')
+  config.train.start = str(tmp_path / 'first')
+  with pytest.raises(ValueError, match='first: no array there has a name and shape of this model'):
     warm_start.begin(config, {'params': {'encoder': {'kernel': np.zeros((3, 3))}}})
 
 

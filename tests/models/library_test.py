@@ -109,6 +109,10 @@ def test_keys_of_the_old_kind_are_as_typed_ones(name):
     np.testing.assert_array_equal(model.sample(made, old(2), 3), model.sample(made, KEY, 3))
 
 
+def slow(*case):
+  return pytest.param(*case, marks=pytest.mark.slow)
+
+
 def mesh(shape, names, kind):
   devices = jax.devices()[: np.prod(shape)]
   return jax.make_mesh(shape, names, axis_types=(kind,) * len(names), devices=devices)
@@ -119,7 +123,7 @@ def mesh(shape, names, kind):
   [
     ('fsvae', (2, 2), ('data', 'model'), AxisType.Auto, 'data'),
     ('fsvae', (2, 2), ('model', 'rows'), AxisType.Explicit, 'rows'),
-    ('fsvae', (2, 2), ('a', 'b'), AxisType.Explicit, ('a', 'b')),
+    slow('fsvae', (2, 2), ('a', 'b'), AxisType.Explicit, ('a', 'b')),
     ('ann_vae', (4,), ('data',), AxisType.Explicit, None),
     ('autoencoder', (4,), ('b',), AxisType.Explicit, 'b'),
   ],

@@ -42,7 +42,7 @@ def oracle(nets, name, variables, picks_BTD, x_BTD=None):
   return z_BTD
 
 
-@pytest.mark.parametrize('timesteps, latent_dim, draws', [(1, 3, 1), (3, 8, 20), (6, 6, 5)])
+@pytest.mark.parametrize('timesteps, latent_dim, draws', [(1, 3, 1), (4, 8, 20)])
 def test_carried_state_equals_prefix_recomputation(timesteps, latent_dim, draws):
   nets, variables = small(timesteps, latent_dim, draws)
   draws, run = nets.latent.draw(jax.random.key(2), 5), passes.Pass(nets.modules, variables)

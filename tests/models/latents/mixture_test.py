@@ -166,6 +166,7 @@ def test_a_sample_with_a_label_begins_with_a_pattern_of_its_class():
 def test_a_run_ends_with_patterns_of_its_training_images(tmp_path, classes):
   fields = {'latent': 'mixture', 'components': 7, 'classes': classes}
   config = smoke.config(tmp_path / 'cache', **{f'model.{name}': x for name, x in fields.items()})
+  config.train.update(steps=2, test_every=0)
   train.train_and_evaluate(config, tmp_path / 'run')
   trained = inference.restore(config, tmp_path / 'run')
   got = trained.variables['batch_stats']['patterns']
