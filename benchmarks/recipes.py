@@ -3,6 +3,7 @@
     python -m benchmarks.recipes --budget epochs --amount 1 --seeds 3            # every variant
     python -m benchmarks.recipes --budget minutes --amount 20 --only strong T=4  # some, equal time
     python -m benchmarks.recipes --page docs/explanation/recipes.md              # trains nothing
+    python -m benchmarks.recipes --picture samples.png    # of that budget's finished runs; the same
 
 The protocol: every tenth training image is held out and ranks the variants, by its reconstruction
 error; the test set is reported. Figures on the authors' features (`--fad_reference`) are reported,
@@ -12,6 +13,7 @@ A budget in minutes is turned into steps by the rate of a short run of the same 
 
 import argparse
 import collections
+import itertools
 import json
 import pathlib
 import re
@@ -19,9 +21,11 @@ import statistics
 import subprocess
 import sys
 
+from PIL import Image, ImageDraw
+
 from benchmarks import fields
 from fsvae_jax import configuration, data
-from fsvae_jax.run import files, writer
+from fsvae_jax.run import files, pictures, writer
 
 PROBE_STEPS = 40
 COMMON = {
@@ -125,6 +129,10 @@ def rate(workdir):
   return statistics.median(line['images_per_s'] for line in lines if 'images_per_s' in line)
 
 
+def workdir_of(group, variant, seed):
+  return group / variant.replace(' ', '_') / str(seed)
+
+
 def batch_size(variant):
   return VARIANTS[variant]['train.batch_size']
 
@@ -144,6 +152,17 @@ def steps_of(variant, config, args, folder):
   probe = folder / 'probe'
   train(variant, config, 0, PROBE_STEPS, args, probe)
   return max(1, round(args.amount * 60 * rate(probe) / batch_size(variant)))
+
+
+def run(variant, seed, args, workdir):
+  """The line of a run that is begun, or goes on, and ends."""
+  started = files.read_json(workdir / 'config.json')
+  if started:
+    steps = started['train']['steps']
+  else:
+    steps = steps_of(variant, args.config, args, workdir.parent)
+  train(variant, args.config, seed, steps, args, workdir)
+  return finished(variant, seed, args, workdir)
 
 
 def finished(variant, seed, args, workdir):
@@ -173,22 +192,25 @@ def read(path):
 
 def page(rows):
   """Tables of all finished runs, one a configuration and budget, in the held-out error's order."""
-  groups = collections.defaultdict(lambda: collections.defaultdict(list))
-  for row in rows:
-    groups[row['config'], row['budget']][row['variant']].append(row)
   tables = []
-  for (config, budget), runs in groups.items():
+  for (config, budget), runs in grouped(rows).items():
     shown = {
       h: name for h, name in COLUMNS.items() if any(name in r for v in runs.values() for r in v)
     }
-    order = sorted(
-      runs, key=lambda variant: statistics.mean(r['validation'] for r in runs[variant])
-    )
-    lines = [' | '.join(cell(runs[variant], name) for name in shown.values()) for variant in order]
+    lines = [' | '.join(cell(own, name) for name in shown.values()) for own in runs.values()]
     head = ['| variant (seeds) | ' + ' | '.join(shown) + ' |', '|---' * (len(shown) + 1) + '|']
-    body = [f'| {v} ({len(runs[v])}) | {line} |' for v, line in zip(order, lines, strict=True)]
+    body = [f'| {v} ({len(runs[v])}) | {line} |' for v, line in zip(runs, lines, strict=True)]
     tables.append('\n'.join([f'### {config}, {budget}', '', *head, *body]))
   return '\n\n'.join(tables) + '\n'
+
+
+def grouped(rows):
+  """{(config, budget): {variant: its rows}}, variants in the order of their held-out error."""
+  groups = collections.defaultdict(lambda: collections.defaultdict(list))
+  for row in rows:
+    groups[row['config'], row['budget']][row['variant']].append(row)
+  error = lambda item: statistics.mean(row['validation'] for row in item[1])
+  return {group: dict(sorted(runs.items(), key=error)) for group, runs in groups.items()}
 
 
 def cell(runs, name):
@@ -198,6 +220,26 @@ def cell(runs, name):
     return ''
   mean = f'{statistics.mean(values):.4g}'
   return f'{mean} ± {statistics.stdev(values):.2g}' if len(values) > 1 else mean
+
+
+def picture(strips, columns=2):
+  """{name: a picture} as one, names beside, from the top of the first column down."""
+  label, pad = 130, 4
+  width, height = max(strip.width for strip in strips.values()), next(iter(strips.values())).height
+  rows = -(-len(strips) // columns)
+  whole = Image.new('RGB', (columns * (label + width + pad), rows * (height + pad)), 'white')
+  draw = ImageDraw.Draw(whole)
+  for i, (name, strip) in enumerate(strips.items()):
+    left, top = i // rows * (label + width + pad), i % rows * (height + pad)
+    draw.text((left + pad, top + height // 2), name, 'black', anchor='lm', font_size=13)
+    whole.paste(strip, (left + label, top))
+  return whole
+
+
+def first_row(workdir, steps):
+  """The first of the eight rows of samples that a run's last picture has, half as large."""
+  samples = Image.open(pictures.path(workdir, 'samples', steps))
+  return samples.crop((0, 0, samples.width, samples.height // 8)).reduce(2)
 
 
 def write_page(path, rows):
@@ -220,6 +262,7 @@ def main():
   parser.add_argument('--runs', type=pathlib.Path, default='runs/recipes', help='their workdirs')
   parser.add_argument('--fad_reference', help="folder with the authors' FAD files")
   parser.add_argument('--page', type=pathlib.Path, help='write the tables there; train nothing')
+  parser.add_argument('--picture', type=pathlib.Path, help='samples side by side; train nothing')
   fields.add_to(parser)
   args = parser.parse_args()
   args.results = pathlib.Path(args.results)
@@ -227,22 +270,19 @@ def main():
     write_page(args.page, read(args.results))
     return
   named, budget = fields.named(args.config, args.fields), f'{args.amount:g} {args.budget}'
-  for seed in range(args.seeds):
-    for variant in args.only:
-      done = {(r['config'], r['budget'], r['variant'], r['seed']) for r in read(args.results)}
-      if (named, budget, variant, seed) in done:
-        continue
-      group = re.sub(r'[^\w.,=+-]', '_', f'{named} {budget}')
-      folder = args.runs / group / variant.replace(' ', '_')
-      workdir = folder / str(seed)
-      started = files.read_json(workdir / 'config.json') or {}
-      steps = started['train']['steps'] if started else steps_of(variant, args.config, args, folder)
-      train(variant, args.config, seed, steps, args, workdir)
-      row = finished(variant, seed, args, workdir)
+  group = args.runs / re.sub(r'[^\w.,=+-]', '_', f'{named} {budget}')
+  if args.picture:
+    runs = grouped(read(args.results))[named, budget]
+    of = lambda variant: first_row(workdir_of(group, variant, 0), runs[variant][0]['steps'])
+    picture({variant: of(variant) for variant in runs}).save(args.picture)
+    return
+  for seed, variant in itertools.product(range(args.seeds), args.only):
+    rows = read(args.results)
+    done = {(row['config'], row['budget'], row['variant'], row['seed']) for row in rows}
+    if (named, budget, variant, seed) not in done:
+      row = run(variant, seed, args, workdir_of(group, variant, seed))
       print(json.dumps(row), flush=True)
-      files.write_text(
-        args.results, ''.join(f'{json.dumps(r)}\n' for r in [*read(args.results), row])
-      )
+      files.write_text(args.results, ''.join(f'{json.dumps(r)}\n' for r in [*rows, row]))
   print(page(read(args.results)))
 
 

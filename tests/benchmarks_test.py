@@ -15,6 +15,7 @@ import jax
 import nir
 import numpy as np
 import pytest
+from PIL import Image
 
 from benchmarks import (
   ahead,
@@ -34,7 +35,7 @@ from benchmarks import run as speed
 from fsvae_jax import configuration, fields, models
 from fsvae_jax.exchange import nir_simulator, reference_arrays, state_dicts
 from fsvae_jax.models import fsvae, passes
-from fsvae_jax.run import signals, writer
+from fsvae_jax.run import pictures, signals, writer
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
 
@@ -264,6 +265,15 @@ def test_recipes_train_what_is_not_finished_and_rank_by_held_out_images(
     main(recipes, '--results', tmp_path / 'r.jsonl', '--page', page)
     assert page.read_text().startswith(f'{own}\n## Studies\n\n### mnist, 0.5 epochs\n')
     assert page.read_text().count('### mnist') == 1
+  for variant, color in (('T=4', 40), ('T=2', 200)):
+    place = pictures.path(tmp_path / 'runs/mnist_0.5_epochs' / variant / '0', 'samples', 540)
+    place.parent.mkdir()
+    place.write_bytes(pictures.png(np.full((80, 80), color, np.uint8)))
+  same = '--results', tmp_path / 'r.jsonl', '--runs', tmp_path / 'runs', '--amount', 0.5
+  main(recipes, *same, '--picture', tmp_path / 'samples.png')
+  beside = np.asarray(Image.open(tmp_path / 'samples.png').convert('L'))
+  of = lambda color: np.argwhere(beside == color)[:, 1].min()
+  assert of(200) < of(40)  # the smaller error first
 
 
 def test_an_epoch_of_a_study_is_the_images_that_are_not_held_out(mnist, tmp_path):
