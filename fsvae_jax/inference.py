@@ -121,7 +121,8 @@ class Trained(NamedTuple):
     """
     size = self.config.model.image_size, self.config.model.channels
     images = data.load(self.config.data, *size, split)
-    workdirs.check_images(self.workdir, self.config, {split: data.identity(images)})
+    identity = data.identity(images, self.model.classes > 0)
+    workdirs.check_images(self.workdir, self.config, {split: identity})
     return images
 
   def _told(self, label, count):

@@ -4,7 +4,7 @@ import contextlib
 import functools
 import pathlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -116,7 +116,8 @@ def prepare(config: ConfigDict, workdir: str | pathlib.Path) -> Prepared:
   train_images, test_images = (data.load(config.data, *size, split) for split in ('train', 'test'))
   for split, images in {'training': train_images, 'test': test_images}.items():
     data.check_labels(images, model.classes, split)
-  identities = {'train': data.identity(train_images), 'test': data.identity(test_images)}
+  sets = {'train': train_images, 'test': test_images}
+  identities = {split: data.identity(own, model.classes > 0) for split, own in sets.items()}
   workdirs.check_images(workdir, config, identities)
   train_images, held_out = data.hold_out(train_images, config.data.validation)
   per_epoch = data.steps_per_epoch(len(train_images), batch_size)
@@ -197,6 +198,15 @@ def first_state(
   return states.create(variables, optimizer, config.train.ema_decay, only)
 
 
+def say_classes(names: Sequence[str], labels: np.ndarray, classes: int) -> None:
+  """Prints which label is which class, if they have names, and those that no image has."""
+  if names:
+    console.say('labels: ' + ', '.join(f'{i} {name}' for i, name in enumerate(names)))
+  without = sorted(set(range(classes)) - set(np.unique(labels).tolist()))
+  if without:
+    console.say(f'no training image is of class {", ".join(map(str, without))}')
+
+
 def say_start(run: Prepared, state: states.TrainState) -> None:
   """Prints what is trained, and what differs from how the run began."""
   params = state.variables['params']
@@ -207,6 +217,8 @@ def say_start(run: Prepared, state: states.TrainState) -> None:
       console.say(f'{name:9s} {parameter_overview.count_parameters(own):>12,} parameters')
   sets = f'{len(run.train_images)} training and {len(run.test_images)} test images'
   console.say(f'{sets}; step {int(state.step)} of {run.total}')
+  if run.model.classes and run.train_images.labels is not None:
+    say_classes(run.train_images.classes, run.train_images.labels, run.model.classes)
   if run.start:
     anew = ', '.join(warm_start.missing(state.variables, run.start))
     console.say('begins as train.start' + f'; anew: {anew}' * bool(anew))

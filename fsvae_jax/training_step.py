@@ -69,8 +69,8 @@ def moving_average(state: states.TrainState, variables: Any, decay: float) -> An
   It begins short, so that it soon forgets the parameters that training began with: at step n the
   old average weighs min(decay, (1 + n) / (10 + n)).
   """
-  decay = jnp.minimum(decay, (1.0 + state.step) / (10.0 + state.step))
-  return optax.incremental_update(variables, state.ema, 1.0 - decay)
+  weight = jnp.minimum(decay, (1.0 + state.step) / (10.0 + state.step))
+  return optax.incremental_update(variables, state.ema, 1.0 - weight)
 
 
 def with_energy(

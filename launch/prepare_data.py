@@ -64,6 +64,11 @@ def prepare(name, idx_dir, tfds_dir):
     raise FileNotFoundError(f'--idx_dir {idx_dir} is no folder')
   arrays = {split: read(idx_dir, split) for split in NAMES}
   builder = tfds.builder(name, data_dir=folder, file_format='array_record')
+  if builder.is_prepared():
+    raise ValueError(
+      f'{builder.data_path} is there already, and would stay as it is: remove it, or name another '
+      '--tfds_dir'
+    )
   builder._split_generators = lambda _: {s: examples(*pair) for s, pair in arrays.items()}
   builder.download_and_prepare()
   for split in NAMES:
@@ -75,7 +80,7 @@ def main():
   parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )
-  parser.add_argument('--name', required=True, choices=('mnist', 'fashion_mnist', 'kmnist'))
+  parser.add_argument('--name', required=True, choices=('mnist', 'fashion_mnist'))
   parser.add_argument('--idx_dir', required=True)
   parser.add_argument('--tfds_dir', default='~/tensorflow_datasets')
   args = parser.parse_args()

@@ -451,9 +451,18 @@ def test_a_step_draws_anew_flips_half_of_the_images_and_moves_the_moving_average
   assert 16 < rising_SB[0].sum() < 48
 
 
+def test_a_start_says_which_class_is_which_and_which_has_no_image(capsys):
+  train.say_classes(('cats', 'dogs'), np.array([0, 0, 1]), 2)
+  assert capsys.readouterr().out == 'labels: 0 cats, 1 dogs\n'
+  train.say_classes((), np.array([0, 4, 4]), 6)
+  assert capsys.readouterr().out == 'no training image is of class 1, 2, 3, 5\n'
+
+
 def test_a_start_has_a_line_a_network_and_all_its_layers_if_asked(capsys):
   params = {'encoder': {'dense': {'kernel': np.zeros((20, 60)), 'bias': np.zeros(60)}}}
-  run = types.SimpleNamespace(start={}, train_images='abc', test_images='d', total=9, changed={})
+  model = types.SimpleNamespace(classes=0)
+  own = {'start': {}, 'train_images': 'abc', 'test_images': 'd', 'total': 9, 'changed': {}}
+  run = types.SimpleNamespace(model=model, **own)
   state = types.SimpleNamespace(variables={'params': params}, step=4)
   train.say_start(run, state)
   brief = 'encoder          1,260 parameters\n3 training and 1 test images; step 4 of 9\n'

@@ -4,13 +4,17 @@ import gzip
 import math
 import pathlib
 import re
+from collections import Counter
 from typing import Any
 
 import numpy as np
 
 from fsvae_jax.data import faults, folders, splits
+from fsvae_jax.run import console
 
+DARK = 16  # masks of 0 and 1, or 17 grey levels, that have not been scaled to 255
 GZIP = b'\x1f\x8b'
+IDX_TYPES = {9: 'int8', 11: 'int16', 12: 'int32', 13: 'float32', 14: 'float64'}  # all but uint8
 WHOLE = 'get it anew, it is cut short or damaged'
 EXPECTED = 'uint8 of shape [N, H, W], [N, H, W, 1] or [N, H, W, 3]'
 NAMES = ('', 'x', 'images', 'image', 'data', 'arr 0')  # of arrays of images, beside the split's
@@ -28,6 +32,9 @@ def numbered(fingerprint: str, origin: object, images: np.ndarray) -> splits.Sou
     raise ValueError(f'{origin} is {kind}; expected {EXPECTED}')
   if 0 in images.shape[1:]:
     raise ValueError(f'{origin} is {kind}: its images have no pixels')
+  looked_at = images[:: max(1, len(images) // 64)]
+  if len(images) and looked_at.max() <= DARK:
+    console.say(f'{origin}: its brightest pixel is {looked_at.max()} of 255, nearly black')
   return splits.Source(
     fingerprint, len(images), images.__getitem__, lambda i: f'{origin}: image {i}'
   )
@@ -61,7 +68,11 @@ def idx_folder(folder: pathlib.Path, split: str) -> splits.Source | None:
     return _labelled(source, file, beside, read_idx(beside.path)) if beside else source
 
   files = idx_files(folder, 'images')
-  return splits.choose(folders.file_parts(files), split, source, folder, 'files') if files else None
+  if not files:
+    return None
+  own = [file for stem, file in labels.items() if stem in map(_stem, files)]
+  left_out = folders.others(folder, [*files, *own])
+  return splits.choose(folders.file_parts(files), split, source, folder, 'files', left_out)
 
 
 def _stem(file):
@@ -79,6 +90,9 @@ def read_idx(path: pathlib.Path) -> np.ndarray:
   with faults.told(path, 'an IDX file', WHOLE):
     data = path.read_bytes()
     data = gzip.decompress(data) if data.startswith(GZIP) else data
+  kind = IDX_TYPES.get(data[2]) if data[:2] == b'\0\0' and len(data) > 3 else None
+  if kind:
+    raise ValueError(f'{path} is an IDX file of {kind}: save it anew, as unsigned bytes, 0 to 255')
   if data[:3] != b'\0\0\x08' or len(data) < 4 + 4 * data[3]:
     raise ValueError(f'{path} is not an IDX file of unsigned bytes: {WHOLE}')
   start = 4 + 4 * data[3]
@@ -124,7 +138,9 @@ def array_file(path: pathlib.Path, split: str) -> splits.Source:
       f'{path} has arrays {", ".join(arrays)}; expected train and test, or x_train and x_test, or '
       'images'
     )
-  return splits.choose(parts, split, source, path, 'arrays')
+  used = {part.item for part in parts} | set(labels.values())
+  left_out = Counter(f'array {name}' for name in arrays if name not in used)
+  return splits.choose(parts, split, source, path, 'arrays', left_out)
 
 
 def _labelled(source, images, origin, labels):

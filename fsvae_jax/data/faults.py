@@ -4,6 +4,7 @@ import contextlib
 import errno
 from collections.abc import Iterator
 
+FORBIDDEN = errno.EACCES, errno.EPERM
 # What the system says of a storage or of this process, not of a file.
 STORAGE = errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.ETIMEDOUT, errno.ENOMEM
 
@@ -13,7 +14,7 @@ def told(name: object, kind: str, remedy: str) -> Iterator[None]:
   """Whatever a reader raises becomes one ValueError: what cannot be read, why, and the way out.
 
   Libraries raise all kinds at damaged files: zlib.error, struct.error, SyntaxError, IndexError.
-  What is not the file's fault is left (memory) or has a way out of its own (storage).
+  What is not the file's fault is left (memory) or has a way out of its own (storage, permissions).
 
   Args:
     name: of the file, or of the image in it.
@@ -27,6 +28,8 @@ def told(name: object, kind: str, remedy: str) -> Iterator[None]:
   except Exception as error:
     if isinstance(error, OSError) and error.errno in STORAGE:
       remedy = 'see whether the storage can be read; the same command goes on'
+    if isinstance(error, OSError) and error.errno in FORBIDDEN:
+      remedy = 'see who may read it'
     said = str(error).partition('\n')[0]
     if 'pickle' in said:  # NumPy's advice to run what the file says is no way out
       said = 'it holds Python objects'

@@ -11,6 +11,7 @@ import pathlib
 import re
 import stat
 from collections import Counter
+from collections.abc import Iterable
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
@@ -48,13 +49,19 @@ def stamp(files: list[File]) -> str:
 
 def is_hidden(name: str) -> bool:
   """Whether a file or folder is of no one's making: `.DS_Store`, `._x.png`, `__MACOSX`."""
-  return name.startswith('.') or name == '__MACOSX'
+  return name.startswith('.') or name in ('__MACOSX', '@eaDir', 'lost+found')
 
 
 def plain_files(folder: pathlib.Path) -> list[File]:
   """The files of a folder itself, by name, but the hidden ones."""
   paths = sorted(path for path in folder.iterdir() if not is_hidden(path.name))
   return [File(path, path.stat()) for path in paths if path.is_file()]
+
+
+def others(folder: pathlib.Path, used: list[File]) -> Counter[str]:
+  """How many files and folders of a folder itself are not `used`, hidden ones among them."""
+  names = {file.path.name for file in used}
+  return Counter('other files and folders' for path in folder.iterdir() if path.name not in names)
 
 
 def file_parts(files: list[File]) -> list[splits.Part]:
@@ -67,8 +74,9 @@ def image_folder(folder: pathlib.Path, split: str) -> splits.Source | None:
 
   Links are followed, but those that lead back to a folder on the way to them.
 
-  Folders within splits are classes, the uppermost ones that not all images share, numbered by name
-  over both splits; a split has no labels if images of it lie in none of them.
+  Folders within splits are classes, the uppermost ones that not all images share, in the order of
+  their names, or of their numbers if all are numbers, over both splits; a split has no labels if
+  images of it lie in none of them.
 
   Raises:
     ValueError: for what cannot be read, links that lead nowhere, and as `splits.choose`.
@@ -76,13 +84,14 @@ def image_folder(folder: pathlib.Path, split: str) -> splits.Source | None:
   files, left_out = _walk(folder)
   if not files:
     return None
-  names = _split_and_class([file.path.relative_to(folder).parts[:-1] for file in files])
+  way = lambda path: (*path.relative_to(folder).parts[:-1], path.stem)
+  names = _split_and_class([way(file.path) for file in files])
   parts = [
     splits.Part(name, file.key, file._replace(kind=kind))
     for file, (name, kind) in zip(files, names, strict=True)
   ]
   both = itertools.chain(*splits.divide(parts, folder))
-  classes = sorted({part.item.kind for part in both} - {''})
+  classes = in_order({part.item.kind for part in both} - {''})
   make = lambda files: _images(files, tuple(classes))
   return splits.choose(parts, split, make, folder, left_out=left_out)
 
@@ -101,7 +110,14 @@ def record_folder(folder: pathlib.Path, split: str) -> splits.Source | None:
     return splits.Source(f'{DECODING}|{stamp(files)}', len(records), read, origin)
 
   files = [file for file in plain_files(folder) if '.array_record' in file.path.name]
-  return splits.choose(file_parts(files), split, source, folder, 'files') if files else None
+  if not files:
+    return None
+  if (folder / 'features.json').exists():
+    raise ValueError(
+      f'{folder} has records of TFDS: set data.name and data.tfds_dir, and leave data.path empty'
+    )
+  left_out = others(folder, files)
+  return splits.choose(file_parts(files), split, source, folder, 'files', left_out)
 
 
 WIDE = re.compile(r'\b(LA|RGB|RGBA|RGBX|CMYK);16')  # raw modes of which Pillow drops 8 bits
@@ -186,20 +202,48 @@ def _leads_back(root, folder):
   return any(pathlib.Path(os.path.realpath(above)).is_relative_to(target) for above in way)
 
 
+def in_order(names: Iterable[str]) -> list[str]:
+  """Names sorted, by number if all are numbers: 2 before 10."""
+  numbers = all(name.isdecimal() for name in names)
+  return sorted(names, key=lambda name: (int(name) if numbers else 0, name))
+
+
 def _split_and_class(ways):
-  """What split each file's folders name, on the highest level on which any does, so that folders
-  of classes may bear such a name below; and the class, of which see `image_folder`."""
-  known = splits.TRAIN + splits.TEST
-  lower = [[part.lower() for part in way] for way in ways]
-  levels = [next((i for i, part in enumerate(way) if part in known), len(way)) for way in lower]
-  level = min(levels)
-  names = [way[level] if level < len(way) and way[level] in known else '' for way in lower]
+  """What split each file's way names, and the class, of which see `image_folder`.
+
+  Args:
+    ways: names of the folders to each file, and its own, without its ending.
+  """
+  level, names = _split_level(ways)
   top = level if any(names) else 0
-  within = [way[top + bool(name) :] for way, name in zip(ways, names, strict=True)]
-  common = zip(*within, strict=False)  # the parts of each level that all have
-  level = next((i for i, parts in enumerate(common) if len(set(parts)) > 1), min(map(len, within)))
+  within = [way[top + bool(name) : -1] for way, name in zip(ways, names, strict=True)]
+  trained = any(name in splits.TRAIN for name in names)
+  counted = [way for way, name in zip(within, names, strict=True) if name or not trained]
+  common = zip(*counted, strict=False)  # the parts of each level that all have
+  least = min(map(len, counted))
+  level = next((i for i, parts in enumerate(common) if len(set(parts)) > 1), least)
   classes = [way[level] if level < len(way) else '' for way in within]
   return list(zip(names, classes, strict=True))
+
+
+def _split_level(ways):
+  """(level of the ways, the split's name that each has there, or '').
+
+  It is the highest level on which a folder bears such a name, so that folders of classes may bear
+  one below; else the highest on which names have words of both splits, as `training_set` beside
+  `test_set`: of one alone, `train_station` may be a class.
+  """
+  whole = lambda part: part if part in splits.TRAIN + splits.TEST else ''
+  word = lambda part: splits.named(re.sub(r'(?<=[a-z])\d+$', '', part))  # train2017
+  depth = max(map(len, ways))
+  for name_of, parts in ((whole, -1), (word, None)):
+    lower = [[name_of(part.strip().lower()) for part in way[:parts]] for way in ways]
+    for level in range(depth):
+      names = [way[level] if level < len(way) else '' for way in lower]
+      both = set(names) & set(splits.TRAIN) and set(names) & set(splits.TEST)
+      if both or (name_of is whole and any(names)):
+        return level, names
+  return 0, [''] * len(ways)
 
 
 class _Shard(NamedTuple):

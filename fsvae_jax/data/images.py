@@ -89,12 +89,17 @@ def load(config: ConfigDict, image_size: int, channels: int, split: str) -> Imag
     digest = hashlib.sha256(recipe.encode('utf-8', 'surrogateescape')).hexdigest()[:16]
     path = cache / f'{config.name}-{split}-{digest}.npy'
 
+    streamed = np.prod(shape) > config.decoded_gb * 1e9
+    remedy = 'remove it, convert it, or get it anew'
+    if streamed:  # it may come after hours, and without it these are other images
+      remedy = 'get it anew, and the same command goes on; before a training, removing it will do'
+
     def decoded(i):
-      with faults.told(source.origin(i), 'an image', 'remove it, convert it, or get it anew'):
+      with faults.told(source.origin(i), 'an image', remedy):
         image = source.read(i)
       return resize(image, image_size, channels, config.crop, source.origin(i))
 
-    if np.prod(shape) > config.decoded_gb * 1e9:
+    if streamed:
       read = lambda rows: np.stack([decoded(int(i)) for i in rows]) if len(rows) else _none(shape)
       return Images(path.name, shape, read, True, _labels(source, path), source.classes)
     stored = _stored(path, shape)
@@ -105,17 +110,22 @@ def load(config: ConfigDict, image_size: int, channels: int, split: str) -> Imag
     return Images(path.name, shape, read, False, _labels(source, path), source.classes)
 
 
-def identity(images: Images | np.ndarray) -> dict:
+def identity(images: Images, labelled: bool = False) -> dict:
   """What tells whether two sources hold the same images, wherever they lie.
 
   Returns:
-    {'count': N, 'shape': [H, W, C], 'digest': of at most 64 evenly spaced images' bytes}.
+    {'count': N, 'shape': [H, W, C], 'digest': of at most 64 evenly spaced images' bytes}; if
+    `labelled`, 'labels': a digest of all labels, and 'classes': their names.
   """
   looked_at = min(len(images), 64)
   rows = np.arange(looked_at) * len(images) // looked_at
   content = np.ascontiguousarray(images[rows]).tobytes()
   digest = hashlib.sha256(content).hexdigest()[:16]
-  return {'count': len(images), 'shape': [int(n) for n in images.shape[1:]], 'digest': digest}
+  found = {'count': len(images), 'shape': [int(n) for n in images.shape[1:]], 'digest': digest}
+  if labelled and images.labels is not None:
+    labels = hashlib.sha256(images.labels.tobytes()).hexdigest()[:16]
+    found |= {'labels': labels, 'classes': list(images.classes)}
+  return found
 
 
 def hold_out(images: Images, every: int) -> tuple[Images, Images | None]:

@@ -1,5 +1,6 @@
 """Where images come from: TFDS, what is at data.path, scikit-learn."""
 
+import pathlib
 from collections.abc import Callable
 
 import numpy as np
@@ -23,7 +24,7 @@ def find(config: ConfigDict, split: str) -> splits.Source:
   check(config.name)
   if not config.path:
     return DATASETS[config.name](config, split)
-  path = files.expand(config.path, 'data.path')
+  path = files.expand(config.path, 'data.path').absolute()
   try:
     source = _from_path(path, split)
   except OSError as error:
@@ -80,13 +81,15 @@ def _tfds(name: str, names: dict[str, str]) -> Callable[[ConfigDict, str], split
       raise FileNotFoundError(
         f'{name} is neither prepared nor could TFDS download it ({type(error).__name__}: '
         f'{error}). Ways to get it: once, a machine with a network; launch/prepare_data.py, from '
-        'IDX files; --config.data.path with a folder of IDX files or images, or a .npz file'
+        'IDX files; --config.data.path with a folder of IDX files or images, or a .npz file; and '
+        'another --config.data.tfds_dir, if it is there in a format that is not array_record'
       ) from error
     with faults.told(builder.data_path, f'{name} of TFDS', 'remove it, and prepare it again'):
       records = builder.as_data_source(split=names[split])
       count = len(records)
       label = _label(builder, names[split])
-    fingerprint = f'{builder.info.full_name}|{builder.data_path}'
+      prepared = folders.stamp(folders.plain_files(pathlib.Path(builder.data_path)))
+    fingerprint = f'{builder.info.full_name}|{prepared}'
     read, origin = lambda i: records[i]['image'], lambda i: f'{builder.data_path}: image {i}'
     return splits.Source(fingerprint, count, read, origin, label, slow_labels=True)
 

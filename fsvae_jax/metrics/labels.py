@@ -39,7 +39,7 @@ def evaluate(trained: Trained, images_of: Callable[[str], data.Images]) -> Metri
   def measure(made):
     values = {'label_entropy': entropy(judged(made.generated[:unasked]))}
     if trained.model.classes:
-      asked_N = np.arange(count) % trained.model.classes
+      asked_N = classifier.classes_[np.arange(count) % known]
       given_N = judged(trained.generate(count, made.seed, asked_N))
       values['label_accuracy'] = np.mean(given_N == asked_N)
     return values

@@ -154,7 +154,10 @@ def check_images(workdir: pathlib.Path, config: ConfigDict, images: dict) -> Non
     logging.warning('%s; it is written anew', error)
     known = {}
   for split, identity in images.items():
-    same = known[split] == identity if split in known else before == config.data.path
+    if split in known:  # by earlier versions without labels
+      same = known[split] == {name: identity.get(name) for name in known[split]}
+    else:
+      same = before == config.data.path
     if not same:
       raise ValueError(
         f'the {split} images are not those of the run in {workdir}: {known.get(split, "unknown")} '

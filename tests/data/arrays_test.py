@@ -1,6 +1,7 @@
 """IDX files and NumPy's under their usual names, beside others, and damaged."""
 
 import gzip
+import os
 import zipfile
 
 import numpy as np
@@ -77,6 +78,35 @@ def test_a_damaged_idx_file_is_named(config, tmp_path, content, suffix):
   path.write_bytes(content)
   with pytest.raises(ValueError, match=f'{path.name} (is|holds|cannot be read)'):
     data.load(config, 4, 1, 'train')
+
+
+def test_an_idx_file_of_other_numbers_says_which(config, tmp_path):
+  content = making.idx(making.grey(*range(10))).replace(b'\x08', b'\x0d', 1)
+  (tmp_path / 'set').mkdir()
+  (tmp_path / 'set/train-images-idx3-ubyte').write_bytes(content)
+  with pytest.raises(
+    ValueError, match='is an IDX file of float32: save it anew, as unsigned bytes'
+  ):
+    data.load(config, 4, 1, 'train')
+
+
+@pytest.mark.parametrize('brightest', [1, 16, 17])
+def test_images_that_are_nearly_black_are_remarked_upon(config, brightest, capsys):
+  config.path += '.npy'
+  np.save(config.path, making.grey(*[0] * 9, brightest))
+  data.load(config, 4, 1, 'train')
+  said = f'brightest pixel is {brightest} of 255' in capsys.readouterr().out
+  assert said == (brightest <= 16)
+
+
+def test_a_relative_path_is_of_the_folder_that_it_is_given_in(config, tmp_path, monkeypatch):
+  config.path = 'set.npy'
+  for name, level in {'a': 20, 'b': 30}.items():
+    (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / name)
+    np.save(config.path, making.grey(*[level] * 10))
+    os.utime(config.path, (1e9, 1e9))
+    assert set(making.levels(data.load(config, 4, 1, 'train'))) == {level}
 
 
 @pytest.mark.parametrize('save', [np.savez, np.savez_compressed])

@@ -24,5 +24,8 @@ def test_what_is_the_storages_fault_does_not_advise_to_remove_the_file():
   for number in (errno.EIO, errno.ESTALE, errno.EMFILE):
     with pytest.raises(ValueError, match='a.png cannot be .*see whether the storage can be read'):
       told(OSError(number, 'read failed'))
+  for number in (errno.EACCES, errno.EPERM):
+    with pytest.raises(ValueError, match='a.png cannot be .*see who may read it'):
+      told(OSError(number, 'no permission'))
   with pytest.raises(MemoryError):
     told(MemoryError())

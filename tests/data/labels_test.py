@@ -2,6 +2,8 @@
 `making.levels` of a batch, modulo 7, are the labels that it must have."""
 
 import hashlib
+import pathlib
+import shutil
 import types
 
 import numpy as np
@@ -340,11 +342,12 @@ def test_celeb_a_has_no_labels(config, monkeypatch):
   record = {'image': making.grey(9)[0], 'attributes': {'Bald': False}}
   builder = types.SimpleNamespace(
     info=types.SimpleNamespace(full_name='celeb_a', features=['image', 'attributes']),
-    data_path='nowhere',
+    data_path=config.tfds_dir,
     is_prepared=lambda: True,
     as_data_source=lambda split: [record] * 9,
   )
   monkeypatch.setattr(tfds, 'builder', lambda *_, **__: builder)
+  pathlib.Path(config.tfds_dir).mkdir()
   config.update(name='celeb_a', path='')
   images = data.load(config, 4, 1, 'train')
   assert making.levels(images) == [9] * 9 and images.labels is None
@@ -359,6 +362,57 @@ def test_classes_have_one_number_in_both_splits(config, tmp_path):
   assert train.classes == test.classes == ('Cats', 'dogs', 'eels')
   assert dict(zip(making.levels(train), train.labels, strict=True)) == {0: 1, 1: 0}
   assert dict(zip(making.levels(test), test.labels, strict=True)) == {2: 1, 3: 2}
+
+
+def test_folders_that_are_all_numbers_are_in_the_order_of_these(config, tmp_path):
+  for number in (0, 2, 10):
+    making.write_pictures(tmp_path / f'set/train/{number}', 20 + number)
+  making.write_pictures(tmp_path / 'set/test/10', 40)
+  train = data.load(config, 4, 1, 'train')
+  assert train.classes == ('0', '2', '10')
+  making.write_pictures(tmp_path / 'set/train/x', 50)
+  assert data.load(config, 4, 1, 'train').classes == ('0', '10', '2', 'x')
+
+
+def test_an_image_outside_of_the_splits_takes_no_class_away(config, tmp_path):
+  for name, level in {'cats': 0, 'dogs': 1}.items():
+    for split, more in {'train': 0, 'test': 2}.items():
+      making.write_pictures(tmp_path / f'set/{split}/images/{name}', level + more)
+  making.write_pictures(tmp_path / 'set', 9)
+  train = data.load(config, 4, 1, 'train')
+  assert train.classes == ('cats', 'dogs') and train.labels.tolist() == [0, 1]
+
+
+def test_a_set_that_is_prepared_anew_is_read_anew(config, tmp_path):
+  for level, label in ((50, 0), (200, 3)):
+    for split in ('train', 't10k'):
+      write_mnist(tmp_path / 'idx', split, level, label)
+    shutil.rmtree(tmp_path / 'tfds', ignore_errors=True)
+    code, _, error = prepare(tmp_path / 'idx', tmp_path / 'tfds')
+    assert code == 0, error
+    config.update(name='mnist', path='')
+    train = data.load(config, 4, 1, 'train')
+    assert set(making.levels(train)) == {level} and set(train.labels.tolist()) == {label}
+  code, _, error = prepare(tmp_path / 'idx', tmp_path / 'tfds')
+  assert code == 1 and 'is there already, and would stay as it is: remove it' in error
+
+
+def write_mnist(folder, split, level, label):
+  making.write_idx(folder / f'{split}-images-idx3-ubyte', np.full((3, 28, 28), level, np.uint8))
+  making.write_idx(folder / f'{split}-labels-idx1-ubyte', np.full(3, label, np.uint8))
+
+
+def test_labels_and_names_of_classes_are_part_of_a_labelled_sets_identity():
+  images = np.zeros((3, 4, 4, 1), np.uint8)
+  of = lambda labels, classes: data.Images(
+    'x', images.shape, images.__getitem__, False, labels, classes
+  )
+  sets = [
+    of(np.array(labels, np.int32), c) for labels in ([0, 1, 2], [1, 0, 2]) for c in ('ab', 'ba')
+  ]
+  assert len({str(data.identity(own, labelled=True)) for own in sets}) == 4
+  assert len({str(data.identity(own)) for own in sets}) == 1
+  assert data.identity(of(None, ()), labelled=True) == data.identity(sets[0])
 
 
 def test_a_split_without_classes_leaves_the_other_its_own(config, tmp_path):

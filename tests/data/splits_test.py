@@ -169,6 +169,61 @@ def test_what_is_outside_of_the_splits_is_counted(config, tmp_path, capsys):
   assert capsys.readouterr().out == f'left out of {config.path}: 3 images outside of the splits\n'
 
 
+@pytest.mark.parametrize(
+  'train, test',
+  [
+    ('training_set', 'test_set'),
+    ('seg_train', 'seg_test'),
+    ('train2017', 'val2017'),
+    ('Train ', 'Test '),
+    ('x/my-training', 'x/my-validation'),
+  ],
+)
+def test_words_of_folders_name_splits_where_both_stand_side_by_side(config, tmp_path, train, test):
+  for name, shades in {train: (1, 2), test: (3,)}.items():
+    making.write_pictures(tmp_path / 'set' / name / 'cats', *shades)
+  assert load(config) == {'train': [1, 2], 'test': [3]}
+
+
+def test_a_word_of_one_split_alone_may_be_a_class(config, tmp_path):
+  for name, first in {'train_station': 0, 'bridge': 10}.items():
+    making.write_pictures(tmp_path / 'set' / name, *range(first, first + 10))
+  assert len(load(config)['train']) == 18
+  assert data.load(config, 4, 1, 'train').classes == ('bridge', 'train_station')
+
+
+def test_images_in_one_folder_are_split_by_words_of_their_own_names(config, tmp_path):
+  making.write_pictures(tmp_path / 'set', 1, 2, 3)
+  for number, name in {1: 'train_1', 2: 'train_2', 3: 'test_1'}.items():
+    (tmp_path / f'set/{number:03d}.png').rename(tmp_path / f'set/{name}.png')
+  assert load(config) == {'train': [1, 2], 'test': [3]}
+
+
+@pytest.mark.parametrize(
+  'names, unused',
+  [(('x_train', 'testX'), 'testX'), (('x_train', 'x_dev'), 'x_dev'), (('arr_0', 'arr_1'), 'arr_1')],
+)
+def test_arrays_that_are_not_used_are_said_to_be_left_out(config, names, unused, capsys):
+  config.path += '.npz'
+  labels = {'y_train' if 'x' in names[0] else 'y': np.zeros(20, int)}
+  np.savez(config.path, **{name: making.grey(*range(20, 40)) for name in names}, **labels)
+  load(config)
+  assert f'left out of {config.path}: 1 array {unused}\n' == capsys.readouterr().out
+
+
+@pytest.mark.parametrize('kind', ['records', 'idx'])
+def test_what_lies_beside_files_of_images_is_counted(config, tmp_path, kind, capsys):
+  making.write_pictures(tmp_path / 'set/test', 1)
+  (tmp_path / 'set/.hidden').touch()
+  if kind == 'idx':
+    making.write_idx(tmp_path / 'set/train-images-idx3-ubyte', making.grey(*range(20, 40)))
+    making.write_idx(tmp_path / 'set/train-labels-idx1-ubyte', np.zeros(20, np.uint8))
+  else:
+    making.write_records(tmp_path / 'set/x.array_record', *range(20, 40))
+  load(config)
+  assert f'left out of {config.path}: 2 other files and folders\n' == capsys.readouterr().out
+
+
 @pytest.mark.parametrize('link', [os.link, os.symlink])
 @pytest.mark.parametrize('kind', ['file', 'folder', 'record', 'idx'])
 def test_one_file_in_both_splits_is_refused_by_name(config, tmp_path, kind, link):
