@@ -119,6 +119,8 @@ RATES = Field(
   lambda x: _are(x, lambda rate: _is_finite(rate) and 0 <= rate <= 1) and len(x) == 2,
   'two rates from 0 to 1',
 )
+# tdBN scales what reaches a neuron by its threshold.
+NOT_ZERO = Field(lambda x: _is_finite(x) and x != 0, 'a finite number other than 0')
 NAMES_OF_CONSTANTS = Field(
   lambda x: _are(x, lambda name: name in ('tau', 'v_th')), "some of 'tau', 'v_th'"
 )
@@ -142,7 +144,7 @@ FIELDS = {
   'model.latent_dim': integer(1),
   'model.draws': integer(1),
   'model.tau': number(0),
-  'model.v_th': number(),
+  'model.v_th': NOT_ZERO,
   'model.surrogate': text(),
   'model.surrogate_width': number(above=0),
   'model.learned': NAMES_OF_CONSTANTS,

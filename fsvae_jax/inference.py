@@ -29,7 +29,8 @@ class Trained(NamedTuple):
 
   Attributes:
     config, workdir, step: of the run.
-    variables: replicated over the mesh.
+    variables: replicated over the mesh; `model` takes them within `jax.set_mesh(mesh)`, or as
+      arrays of NumPy, `jax.device_get(variables)`.
   """
 
   config: ConfigDict
@@ -54,10 +55,11 @@ class Trained(NamedTuple):
     Returns:
       The results [N, ...], or a pytree of them, as numpy arrays.
     """
-    count = len(arrays_N[0])
+    arrays_N = tuple(x if isinstance(x, data.Images) else np.asarray(x) for x in arrays_N)
+    count, key, results = len(arrays_N[0]), self._key(seed), []
+    if not count:
+      return self._nothing(function, key, arrays_N)
     size = min(self.batch_size, sharding.round_up(count, self.mesh))
-    key = self._key(seed)
-    results = []
     for i in progress.each(range(0, count, size), function.__name__.strip('_')):
       rows = np.arange(i, i + size) % count
       result = self._call(function, jax.random.fold_in(key, i), rows, arrays_N)
@@ -100,7 +102,7 @@ class Trained(NamedTuple):
 
   def sample(self, count: int, seed: int = 0) -> np.ndarray:
     """Latents of the prior: those of which `generate` makes images."""
-    return self.over(sample, np.arange(count), seed=seed)
+    return self.over(sample, np.arange(checks.count('count', count)), seed=seed)
 
   def generate(self, count: int, seed: int = 0, label: Any = None) -> np.ndarray:
     """Images [count, H, W, C] in [-1, 1] of the prior.
@@ -111,6 +113,7 @@ class Trained(NamedTuple):
     Raises:
       ValueError: for a model without a prior, or a label that is none of its classes.
     """
+    count = checks.count('count', count)
     return self.over(generate, np.arange(count), *self._told(label, count), seed=seed)
 
   def images(self, split: str) -> data.Images:
@@ -135,7 +138,13 @@ class Trained(NamedTuple):
     return (np.broadcast_to(label_N, (count,)),)
 
   def _key(self, seed):
-    return jax.random.fold_in(jax.random.key(self.config.seed), 1000 + seed)
+    return jax.random.fold_in(jax.random.key(self.config.seed), 1000 + checks.count('seed', seed))
+
+  def _nothing(self, function, key, arrays_N):
+    """The results [0, ...] of no rows."""
+    one = [jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype) for x in arrays_N]
+    of = functools.partial(function, self.model, jax.device_get(self.variables), key)
+    return jax.tree.map(lambda x: np.zeros((0, *x.shape[1:]), x.dtype), jax.eval_shape(of, *one))
 
   def _call(self, function, key, rows, arrays_N):
     with jax.set_mesh(self.mesh):

@@ -12,6 +12,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
 
+from fsvae_jax.compute import checks
 from fsvae_jax.data import faults, sources, splits
 from fsvae_jax.run import files
 
@@ -76,11 +77,12 @@ def load(config: ConfigDict, image_size: int, channels: int, split: str) -> Imag
     split: 'train' or 'test'.
 
   Raises:
-    ValueError, FileNotFoundError: for an unknown data set, data that is not there, images or labels
-      that cannot be read, or a cache that cannot be written, naming the file or value and the ways
-      out.
+    ValueError, FileNotFoundError: for an unknown data set or split, data that is not there, images
+      or labels that cannot be read, or a cache that cannot be written, naming the file or value and
+      the ways out.
   """
   sources.check(config.name)
+  checks.one_of('split', split, ('train', 'test'))
   cache = files.expand(config.cache_dir, 'data.cache_dir')
   with _alone(cache, config.name):  # processes of one run would all download and decode
     source = sources.find(config, split)

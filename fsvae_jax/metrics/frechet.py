@@ -21,7 +21,8 @@ class Gaussian(NamedTuple):
 def gaussian(features_ND: np.ndarray) -> Gaussian:
   """The Gaussian of features [N, D]; ValueError unless there are at least two, all finite."""
   features_ND = np.asarray(features_ND, np.float64)
-  chex.assert_rank(features_ND, 2)
+  if features_ND.ndim != 2:
+    raise ValueError(f'features have the shape {features_ND.shape}; it must be (N, D)')
   if len(features_ND) < 2 or not np.isfinite(features_ND).all():
     raise ValueError(f'features {features_ND.shape} must be two or more vectors, all finite')
   return Gaussian(features_ND.mean(0), np.atleast_2d(np.cov(features_ND, rowvar=False)))

@@ -4,7 +4,6 @@ The Frechet distance is one number, which a model without diversity can have as 
 quality; these tell the two apart.
 """
 
-import chex
 import numpy as np
 from sklearn import metrics, neighbors, utils
 from sklearn.metrics import pairwise
@@ -35,7 +34,10 @@ def share_among(x_ND: np.ndarray, of_MD: np.ndarray, k: int = NEAREST) -> float:
   x_ND, of_MD = _features(x_ND, k), _features(of_MD, k)
   nearest = neighbors.NearestNeighbors(n_neighbors=k).fit(of_MD)
   radius_M = nearest.kneighbors()[0][:, -1]  # without argument: to others than itself
-  among = lambda distance_BM, start: (distance_BM <= radius_M[None]).any(axis=1)
+  # Distances are made of products, by which equal vectors may be a little apart: copies count.
+  rounding = 1e-12 * max(np.square(x_ND).sum(1).max(), np.square(of_MD).sum(1).max())
+  reach_M = np.sqrt(np.square(radius_M) + rounding)
+  among = lambda distance_BM, start: (distance_BM <= reach_M[None]).any(axis=1)
   blocks = metrics.pairwise_distances_chunked(x_ND, of_MD, reduce_func=among)
   return float(np.concatenate(list(blocks)).mean())
 
@@ -77,7 +79,8 @@ def _sum(x_ND, y_MD):
 
 def _features(x_ND, k):
   x_ND = np.asarray(x_ND, np.float64)
-  chex.assert_rank(x_ND, 2)
+  if x_ND.ndim != 2:
+    raise ValueError(f'features have the shape {x_ND.shape}; it must be (N, D)')
   if len(x_ND) <= k:
     raise ValueError(f'features {x_ND.shape} are too few: more than {k} vectors are needed')
   return x_ND

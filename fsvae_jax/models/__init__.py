@@ -7,6 +7,9 @@ from typing import Any
 from fsvae_jax.compute import checks
 from fsvae_jax.models import ann, fsvae
 from fsvae_jax.models.interface import Model
+from fsvae_jax.models.latents import LATENTS
+from fsvae_jax.models.readouts import READOUTS
+from fsvae_jax.spiking.surrogate import SURROGATES
 
 MODELS = {'fsvae': fsvae.make, 'ann_vae': ann.make_vae, 'autoencoder': ann.make_autoencoder}
 
@@ -23,12 +26,20 @@ def make(config: Mapping[str, Any]) -> Model:
   """
   fields = {name: tuple(x) if isinstance(x, list) else x for name, x in dict(config).items()}
   name = checks.one_of('model', fields.pop('name', None), MODELS)
-  return _made(name, **fields)
+  try:
+    return _made(MODELS[name], _rows(), **fields)
+  except TypeError:  # a value that has no hash, which the model itself names
+    return MODELS[name](**fields)
 
 
 @functools.lru_cache(maxsize=16)
-def _made(name, **fields):
-  return MODELS[name](**fields)
+def _made(function, rows, **fields):
+  return function(**fields)
+
+
+def _rows():
+  """What a model looks up by name: another function of the same name makes another model."""
+  return tuple(tuple(table.items()) for table in (LATENTS, READOUTS, SURROGATES))
 
 
 def ann_of(config: Mapping[str, Any]) -> Model:
@@ -40,4 +51,6 @@ def ann_of(config: Mapping[str, Any]) -> Model:
     True
   """
   sizes = ('image_size', 'channels', 'features', 'latent_dim')
+  if without := [f'model.{name}' for name in sizes if name not in config]:
+    raise ValueError(f'{", ".join(without)} are missing, of which the ANN is made to compare with')
   return make({'name': 'ann_vae', **{name: config[name] for name in sizes}})

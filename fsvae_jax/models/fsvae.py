@@ -23,7 +23,7 @@ from fsvae_jax.compute import checks, layout
 from fsvae_jax.models import inputs, layers, losses, networks, passes, readouts, records
 from fsvae_jax.models.inputs import Variables
 from fsvae_jax.models.interface import Latent, Model
-from fsvae_jax.models.latents import LATENTS
+from fsvae_jax.models.latents import LATENTS, bernoulli
 from fsvae_jax.models.passes import Pass
 from fsvae_jax.spiking import neurons, surrogate
 
@@ -66,6 +66,7 @@ class FSVAEConfig:
     tables = {
       'surrogate': surrogate.SURROGATES,
       'latent': LATENTS,
+      'pick_gradient': bernoulli.PICK_GRADIENTS,
       'readout': readouts.READOUTS,
       'variance': losses.RECONSTRUCTIONS,
       'dtype': ('float32', 'bfloat16'),
@@ -193,7 +194,16 @@ def _told(nets, batch, draws):
   if not nets.config.classes:
     return None, draws
   label_B = checks.integers('label', batch.get('label'), len(batch['image']))
+  if not _of_training(draws):
+    raise checks.ArgumentError(
+      "draws have no 'told'; the loss of a model with classes takes those of draw(key, B)"
+    )
   return jnp.where(layout.lay_like(draws['told'], label_B), label_B, -1), draws['latent']
+
+
+def _of_training(draws):
+  """Whether draws are those with which a model with classes is trained."""
+  return isinstance(draws, Mapping) and draws.keys() == {'latent', 'told'}
 
 
 def objective(
@@ -241,7 +251,7 @@ def posterior(
   """`encode` with draws of the latent's `draw`."""
   run = _evaluating(nets, variables, len(image), label)
   x_BTD = run('encoder', inputs.images(nets.config, variables, image))
-  return nets.latent.encode(run, x_BTD, draws)
+  return nets.latent.encode(run, x_BTD, draws['latent'] if _of_training(draws) else draws)
 
 
 def sample(
@@ -257,7 +267,10 @@ def sample(
 
 def prior(nets: Networks, variables: Variables, draws: Any, label: Any = None) -> jax.Array:
   """`sample` with draws of the latent's `draw`."""
-  count = len(jax.tree.leaves(draws)[0])
+  draws = draws['latent'] if _of_training(draws) else draws
+  if not (arrays := jax.tree.leaves(draws)):
+    raise checks.ArgumentError(f'draws are {draws!r}; they must be those of draw(key, B)')
+  count = len(arrays[0])
   return nets.latent.sample(_evaluating(nets, variables, count, label), draws)
 
 
@@ -311,6 +324,8 @@ def record(
   """
   checks.one_of('record', what, (*layers.RECORDS, 'operations'))
   z_BTD = _spikes(nets, variables, z_BTD)
+  if not len(z_BTD):
+    raise checks.ArgumentError('z_BTD has no images; what happened is a mean over them')
   run = _evaluating(nets, variables, len(z_BTD), record=what)
   x_BTD = None
   if image is not None:

@@ -158,10 +158,11 @@ def respond(operation: Callable, synapses, x_BTF: jax.Array) -> jax.Array:
 
 def fire_and_respond(neuron: neurons.LIF, drive: Drive, operation: Callable, synapses) -> jax.Array:
   """`respond` to the spikes of `fire`."""
+  timesteps = drive.timesteps  # and not `drive`, whose arrays `both` would hold on to
 
   def both(shared, x_BTF):
     *affine, constants, synapses = shared
-    spikes_BTF, _ = fire(neuron, Drive(x_BTF, *affine, drive.timesteps, constants))
+    spikes_BTF, _ = fire(neuron, Drive(x_BTF, *affine, timesteps, constants))
     return respond(operation, synapses, spikes_BTF)
 
   shared = drive.gain_C, drive.offset_C, drive.constants, synapses
@@ -170,10 +171,11 @@ def fire_and_respond(neuron: neurons.LIF, drive: Drive, operation: Callable, syn
 
 def read(neuron: neurons.LIF, drive: Drive, weight_T: Any) -> jax.Array:
   """The same spikes' sum over time, weighted by `weight_T` [T]: [B, ...]."""
+  timesteps = drive.timesteps
 
   def total(shared, x_BTF):
     *affine, constants, weight_T = shared
-    inputs = _inputs(Drive(x_BTF, *affine, drive.timesteps, constants))
+    inputs = _inputs(Drive(x_BTF, *affine, timesteps, constants))
     return neurons.lif_readout(neuron, *inputs, weight_T, constants)
 
   shared = drive.gain_C, drive.offset_C, drive.constants, jnp.asarray(weight_T)

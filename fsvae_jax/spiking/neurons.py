@@ -56,6 +56,8 @@ class LIF:
     if self.width <= 0:
       raise checks.ArgumentError(f'width is {self.width}; it must be above 0')
     checks.one_of('surrogate', self.surrogate, surrogates.SURROGATES)
+    if isinstance(self.learned, str):
+      raise checks.ArgumentError(f'learned is {self.learned!r}; it must be a tuple of names')
     for name in self.learned:
       checks.one_of('learned constant', name, ('tau', 'v_th'))
     if 'tau' in self.learned and not 0 < self.tau < 1:

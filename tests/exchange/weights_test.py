@@ -82,6 +82,30 @@ def test_weights_that_ship_draw_images(name):
   assert configuration.command(model.config) in (model.workdir / 'README.md').read_text()
 
 
+def test_a_loaded_model_takes_lists_and_nothing_at_all():
+  model = fsvae_jax.load('digits')
+  images, latents = model.generate(2), model.sample(2)
+  np.testing.assert_array_equal(model.reconstruct(images.tolist()), model.reconstruct(images))
+  for nothing in (model.generate(0), model.decode(latents[:0]), model.reconstruct(images[:0])):
+    assert nothing.shape == (0, 16, 16, 1) and nothing.dtype == np.float32
+  assert model.encode(images[:0]).shape == (0, 8, 128)
+
+
+@pytest.mark.parametrize(
+  'message, call',
+  [
+    ("unknown split 'validation'; known: train, test", lambda m: m.images('validation')),
+    ('count is 2.5; it must be a whole number', lambda m: m.generate(2.5)),
+    ('count is -1; it must be at least 0', lambda m: m.sample(-1)),
+    ('seed is 0.5; it must be a whole number', lambda m: m.sample(1, seed=0.5)),
+    ('seed is -1001; it must be at least 0', lambda m: m.generate(1, seed=-1001)),
+  ],
+)
+def test_a_loaded_model_refuses_by_name(message, call):
+  with pytest.raises(ValueError, match=message):
+    call(fsvae_jax.load('digits'))
+
+
 def test_an_imported_checkpoint_of_the_authors_ends_as_weights(tmp_path):
   state = golden.group(golden.load('fsvae_small'), 'state')
   np.savez(tmp_path / 'theirs.npz', **state)

@@ -49,6 +49,8 @@ def test_singular_covariances_are_no_trouble():
 def test_features_that_have_no_covariance_are_refused(features):
   with pytest.raises(ValueError, match='two or more vectors, all finite'):
     frechet.gaussian(features)
+  with pytest.raises(ValueError, match='it must be .N, D.'):
+    frechet.gaussian(features[0])
 
 
 def compute(log):

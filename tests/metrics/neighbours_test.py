@@ -21,6 +21,13 @@ def test_disjoint_sets_have_none():
   assert neighbours.precision_recall(SET, SET + 100) == (0, 0)
 
 
+@pytest.mark.parametrize('seed', range(5))
+def test_copies_are_among_each_other(seed):
+  drawn = np.random.default_rng(seed).normal(size=(200, 64)).astype(np.float32)
+  for copies in (np.repeat(drawn, 5, 0), np.tile(drawn[:1], (20, 1))):
+    assert neighbours.precision_recall(copies, copies.copy()) == (1, 1)
+
+
 def test_copies_of_one_image_are_precise_and_recall_next_to_nothing():
   precision, recall = neighbours.precision_recall(np.tile(SET[:1], (60, 1)), SET)
   assert precision == 1 and recall <= 1 / 60
@@ -72,6 +79,8 @@ def test_sets_without_neighbours_are_refused(count):
     neighbours.precision_recall(SET[:count], SET)
   with pytest.raises(ValueError, match='few'):
     neighbours.kernel_distance(SET[:1], SET)
+  with pytest.raises(ValueError, match=r'have the shape \(4,\); it must be \(N, D\)'):
+    neighbours.precision_recall(SET[0], SET)
 
 
 def test_the_nearest_image_is_found_in_any_block():

@@ -13,6 +13,7 @@ from jax.sharding import PartitionSpec as P
 from fsvae_jax import models
 from fsvae_jax.compute import checks
 from fsvae_jax.models import ann, fsvae, losses, passes
+from fsvae_jax.models.latents import LATENTS
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
 
@@ -252,6 +253,8 @@ PICKS = np.zeros((8, 6, 5), np.int32)
 RATE, MIXTURE = (fsvae.make(**SIZES, timesteps=6, latent=name) for name in ('rate', 'mixture'))
 R, M = RATE.init(KEY), MIXTURE.init(KEY)
 FEW = lambda model: {**model.draw(KEY, 8), 'uniform': model.draw(KEY, 1)['uniform']}
+TOLD = fsvae.make(**SIZES, timesteps=6, draws=3, classes=3)
+TWO = {'image': IMAGE[:2], 'label': np.array([0, 2])}
 # what the message must say: the call
 WRONG = [
   ('count is -1', lambda: spiking.generate(v, KEY, -1)),
@@ -282,6 +285,9 @@ WRONG = [
   ('image is uint8', lambda: spiking.record('rates', v, Z, IMAGE.astype(np.uint8))),
   ('rate has the shape', lambda: spiking.loss(v, *BATCH('fsvae'), np.ones(2))),
   ('count is -2', lambda: spiking.draw(KEY, -2)),
+  ('draws are {}; they must be those of draw', lambda: spiking.prior(v, {})),
+  ("draws have no 'told'", lambda: TOLD.loss(v, TWO, TOLD.draw(KEY, 2, train=False))),
+  ('z_BTD has no images', lambda: spiking.record('rates', v, Z[:0])),
   (r'draws has the shape .*be \(8, 5\)', lambda: conventional.loss(w, SOME, Z[:, 0, :3])),
   ("no 'params'.*what the init of this very model", lambda: spiking.encode({}, IMAGE, KEY)),
   ("no 'params'", lambda: spiking.encode(v['params'], IMAGE, KEY)),
@@ -306,7 +312,38 @@ WRONG = [
   (r"model 'gan'; known: fsvae", lambda: models.make({'name': 'gan'})),
   (r'model None; known', lambda: models.make({})),
   ('tau is nan', lambda: fsvae.make(tau=np.nan)),
+  ('v_th is 0.0; it must be a finite number other', lambda: fsvae.make(v_th=0.0)),
+  ("pick_gradient 'all'; known", lambda: fsvae.make(latent='rate', pick_gradient='all')),
 ]  # fmt: skip
+
+
+def test_draws_of_a_training_serve_without_one_too():
+  variables = jax.jit(TOLD.init)(KEY)
+  draws = TOLD.draw(KEY, 8)
+  np.testing.assert_array_equal(
+    TOLD.posterior(variables, IMAGE, draws), TOLD.posterior(variables, IMAGE, draws['latent'])
+  )
+  np.testing.assert_array_equal(
+    TOLD.prior(variables, draws), TOLD.prior(variables, draws['latent'])
+  )
+
+
+def test_another_function_of_the_same_name_makes_another_model(monkeypatch):
+  make = lambda: models.make({'name': 'fsvae', 'latent': 'mine', **SIZES})
+  monkeypatch.setitem(LATENTS, 'mine', LATENTS['bernoulli'])
+  first = make()
+  assert make() is first
+  monkeypatch.setitem(LATENTS, 'mine', LATENTS['rate'])
+  assert make() is not first
+  with pytest.raises(ValueError, match='model.tau is'):
+    models.make({'name': 'fsvae', 'tau': jax.numpy.float32(0.3)})  # without a hash
+
+
+@pytest.mark.slow
+def test_no_tracer_outlives_its_trace():
+  image = np.zeros((2, 4, 4, 1), np.float32)
+  with jax.checking_leaks():
+    jax.jit(lambda: spiking.reconstruct(v, image, KEY))()
 
 
 @pytest.mark.parametrize('message, call', WRONG)

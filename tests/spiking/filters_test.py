@@ -22,6 +22,13 @@ def test_psp_of_a_constant_rate_goes_to_the_rate():
   np.testing.assert_allclose(s_BTD[0, -1], 0.3, rtol=1e-5)
 
 
+def test_psp_without_memory_is_its_input():
+  x_BTD = jnp.asarray(np.random.default_rng(0).random((2, 6, 3), np.float32))
+  with np.errstate(divide='raise', over='raise', invalid='raise'):
+    np.testing.assert_array_equal(filters.psp(x_BTD, 1.0), x_BTD)
+    filters.psp(jnp.ones((1, 1000, 1)), 1.5)
+
+
 def test_readout_equals_the_recorded_integrator():
   r = golden.group(LAYERS, 'readout')
   y = jnp.einsum('bthwc,t->bhwc', golden.video(r['x']), filters.readout_weights(7))

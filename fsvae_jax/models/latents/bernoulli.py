@@ -34,7 +34,6 @@ Draws = Mapping[str, jax.Array]  # 'picks', and to train 'coins' and 'noise'
 
 def make(config: Any, neuron: neurons.LIF) -> Latent:
   """The latent of `FSVAEConfig`'s sizes, schedule and distance; ValueError for an unknown name."""
-  checks.one_of('model.pick_gradient', config.pick_gradient, PICK_GRADIENTS)
   mlp = networks.SpikingMLP(config.latent_dim, config.draws, neuron, config.dtype)
   distance, weight = losses.chosen(config, losses.DISTANCES)
   return Latent(
