@@ -218,7 +218,8 @@ def cell(runs, name):
   values = [run[name] for run in runs if run.get(name) is not None]
   if not values:
     return ''
-  mean = f'{statistics.mean(values):.4g}'
+  mean = statistics.mean(values)
+  mean = f'{mean:,.0f}' if mean >= 1e4 else f'{mean:.4g}'
   return f'{mean} ± {statistics.stdev(values):.2g}' if len(values) > 1 else mean
 
 
