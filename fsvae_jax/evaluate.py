@@ -286,10 +286,11 @@ def named_runs(config: ConfigDict) -> list[pathlib.Path]:
         f'eval.compare names {folder}, which has no eval.json: --mode=eval --workdir={folder} '
         'makes it, or leave that run out'
       )
-    if theirs['run']['data'] != config.data.name:
+    their_data = theirs.get('run', {}).get('data')
+    if their_data != config.data.name:
       raise ValueError(
-        f'eval.compare names {folder}, a run on {theirs["run"]["data"]}; this one is on '
-        f'{config.data.name}: leave it out'
+        f'eval.compare names {folder}, a run on {their_data}; this one is on {config.data.name}: '
+        'leave it out'
       )
   return folders
 
@@ -302,7 +303,10 @@ def compared(trained: Trained, results: dict) -> dict[str, dict]:
   protocol = lambda name: results['figures'].get(name, {}).get('protocol')
   same = lambda name, value: value['protocol'] == protocol(name) and value['mean'] is not None
   found = {}
-  for folder in named_runs(trained.config) or [pathlib.Path(f'{trained.workdir}_ann')]:
+  own = trained.workdir
+  if own.name in ('', '..'):  # where this process is, or above
+    own = pathlib.Path(os.path.abspath(own))
+  for folder in named_runs(trained.config) or [pathlib.Path(f'{own}_ann')]:
     theirs = read(folder / 'eval.json')
     if theirs.get('run', {}).get('data') == results['run']['data']:
       figures = {name: value for name, value in theirs['figures'].items() if same(name, value)}

@@ -183,7 +183,10 @@ def restore(config: ConfigDict, workdir: str | pathlib.Path, step: Any = None) -
   """
   workdir = workdirs.check(workdir)
   fields.check_all(config)
-  model, mesh = models.make(config.model), sharding.make_mesh()
+  try:
+    model, mesh = models.make(config.model), sharding.make_mesh()
+  except TypeError as error:  # a field of another version
+    raise ValueError(f'{workdir}/config.json is of another version: {error}') from error
   if not (workdir / 'checkpoints').is_dir():
     raise FileNotFoundError(
       f'{workdir} has no checkpoints: train there first, or name another --workdir'

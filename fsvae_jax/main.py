@@ -131,8 +131,13 @@ def parse_flags(argv: list[str]) -> list[str]:
   """absl's parser, for the configuration that `--mode` needs; `--help` is this file's text."""
   if {'--help', '-help', '-h', '-?'} & set(argv[1:]):
     sys.exit(print(__doc__))
+  if files_of_flags := [word for word in argv[1:] if word.lstrip('-').startswith('flagfile')]:
+    sys.exit(f'{files_of_flags[0]} is not read, as the run is looked for first: give its flags')
   given, rest = configuration.ahead(argv[1:], 'config', 'workdir', 'mode')
   of_run = given.mode in OF_A_RUN
+  for name in ('config', 'workdir'):
+    if getattr(given, name) == '':
+      sys.exit(f'--{name} is empty: give a value, or leave it out')
   try:
     folder = given.workdir or f'runs/{configuration.run_name(given.config or DEFAULT)}'
     folder = workdir.check(folder)

@@ -73,6 +73,9 @@ def test_of_a_field_given_twice_the_last_counts(parse):
     (['--seed=1'], '--seed=1 is of --mode=generate, .* not of --mode=train; .* --config.seed'),
     (['--step=5', '--config=mnist'], '--step=5 is of --mode=eval, .*, not of --mode=train'),
     (['--count=5'], '--count=5 is of --mode=generate, --mode=reconstruct, not of --mode=train'),
+    (['--workdir='], '--workdir is empty: give a value, or leave it out'),
+    (['--workdir=runs/a', '--config='], '--config is empty'),
+    (['--flagfile=flags.txt'], '--flagfile=flags.txt is not read'),
     (['--upsampling=dilated'], '--upsampling=dilated is of --mode=export, not of --mode=train'),
   ],
 )

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from absl import app, flags, logging
 from ml_collections import ConfigDict
 
-from fsvae_jax import configuration, models
+from fsvae_jax import configuration, fields, models
 from fsvae_jax.exchange import state_dicts
 from fsvae_jax.exchange.reference_arrays import check_model, convert, state_dict
 from fsvae_jax.inference import Trained
@@ -31,6 +31,7 @@ def import_checkpoint(path: str | pathlib.Path, config: ConfigDict, workdir: str
       `config.model`; nothing is written then.
   """
   workdir = workdirs.check(workdir)
+  fields.check_all(config)
   if config.model.name != 'fsvae':
     raise ValueError(f'model.name is {config.model.name!r}; checkpoints of the reference are fsvae')
   check_model(config.model)

@@ -115,13 +115,16 @@ def _finite(value):
 
 
 def read_json(path: pathlib.Path) -> dict:
-  """The value in a JSON file; {} if it is not there.
+  """The object in a JSON file; {} if it is not there.
 
   Raises:
     ValueError: naming the file, if it is damaged.
   """
   try:
-    return json.loads(path.read_text(encoding='utf-8'))
+    value = json.loads(path.read_text(encoding='utf-8'))
+    if not isinstance(value, dict):
+      raise ValueError(f'it holds a {type(value).__name__}, not an object')
+    return value
   except FileNotFoundError:
     return {}
   except ValueError as error:

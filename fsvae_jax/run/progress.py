@@ -16,7 +16,7 @@ from fsvae_jax.run import console
 
 def bar(**kwargs: Any) -> tqdm:
   """A tqdm bar, on a terminal and of process 0; elsewhere it is not seen."""
-  seen = sys.stderr.isatty() and jax.process_index() == 0
+  seen = sys.stderr is not None and sys.stderr.isatty() and jax.process_index() == 0
   return tqdm(dynamic_ncols=True, disable=not seen, **kwargs)
 
 

@@ -39,8 +39,14 @@ def check(workdir: str | pathlib.Path, field: str = '--workdir') -> pathlib.Path
       f'{field} is {name}: checkpoints in a folder with one of {" ".join(PATTERNS)} in its name '
       'could not be read again; take another name'
     )
-  if path.exists() and not path.is_dir():
-    raise ValueError(f'{field} is {path}, which is a file; name a folder')
+  try:
+    above = next(p for p in (path, *path.absolute().parents) if p.exists() or p.is_symlink())
+    usable = above.is_dir()
+  except OSError as error:
+    raise ValueError(f'{field} is {path}, which cannot be made ({error.strerror})') from error
+  if not usable:
+    kind = 'a link that leads nowhere' if above.is_symlink() else 'a file'
+    raise ValueError(f'{field} is {path}, and {above} is {kind}; name a folder')
   return path
 
 
@@ -112,7 +118,13 @@ def check_same(workdir: pathlib.Path, config: dict, sections: Sequence[str] = ()
   """
   if not has_checkpoints(workdir):
     return {}
-  differing = differences(_record_or_nothing(workdir), config)
+  recorded = _record_or_nothing(workdir)
+  if not recorded and not (workdir / 'config.json').exists():
+    logging.warning(
+      '%s has checkpoints and no config.json: whether they are of this configuration is not known',
+      workdir,
+    )
+  differing = differences(recorded, config)
   refused = {
     name: pair
     for name, pair in differing.items()
@@ -150,6 +162,8 @@ def check_images(workdir: pathlib.Path, config: ConfigDict, images: dict) -> Non
   before = _record_or_nothing(workdir).get('data', {}).get('path', config.data.path)
   try:
     known = files.read_json(workdir / 'data.json')
+    if not known and (workdir / 'data.json').exists():
+      return  # an imported checkpoint's, which had no images
   except ValueError as error:
     logging.warning('%s; it is written anew', error)
     known = {}

@@ -58,3 +58,8 @@ def test_a_pause_begins_with_a_look_at_the_steps_before():
   log.add(1, {'loss': float('nan')})
   with pytest.raises(FloatingPointError, match='loss is nan at step 1'), log.paused():
     raise AssertionError('nothing is saved of such a state')
+
+
+def test_without_standard_error_there_is_no_bar(monkeypatch):
+  monkeypatch.setattr(sys, 'stderr', None)
+  assert list(progress.each(range(3), 'batches')) == [0, 1, 2]

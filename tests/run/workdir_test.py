@@ -5,10 +5,11 @@ import os
 
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 from fsvae_jax import data, evaluate, fields, samples
 from fsvae_jax.configs import default, digits
-from fsvae_jax.run import workdir
+from fsvae_jax.run import files, workdir
 
 
 @pytest.fixture
@@ -140,3 +141,40 @@ def test_identity_is_of_the_content():
   other = images.copy()
   other[0, 0, 0] ^= 1
   assert data.identity(images) == data.identity(images.copy()) != data.identity(other)
+
+
+def test_a_workdir_that_cannot_be_made_is_refused_at_the_start(tmp_path):
+  (tmp_path / 'file').touch()
+  (tmp_path / 'link').symlink_to(tmp_path / 'nowhere')
+  for name, message in {
+    'file/run': 'file is a file; name a folder',
+    'link': 'link is a link that leads nowhere; name a folder',
+    'x' * 300: 'cannot be made',
+  }.items():
+    with pytest.raises(ValueError, match=message):
+      workdir.check(tmp_path / name)
+  assert workdir.check(tmp_path / 'new/run') == tmp_path / 'new/run'
+
+
+@pytest.mark.parametrize('content', ['null', '[]', '"x"', '3'])
+def test_json_that_is_no_object_is_damaged(tmp_path, content):
+  (tmp_path / 'x.json').write_text(content)
+  with pytest.raises(ValueError, match='x.json is damaged .it holds a'):
+    files.read_json(tmp_path / 'x.json')
+
+
+def test_checkpoints_without_a_configuration_are_warned_of(tmp_path, caplog):
+  (tmp_path / 'checkpoints/4').mkdir(parents=True)
+  with caplog.at_level('WARNING'):
+    assert workdir.check_same(tmp_path, {'seed': 7}) == {}
+  assert 'has checkpoints and no config.json' in caplog.text
+
+
+def test_an_imported_run_without_images_takes_any(tmp_path):
+  (tmp_path / 'checkpoints/0').mkdir(parents=True)
+  (tmp_path / 'config.json').write_text('{"data": {"path": ""}}')
+  config = ConfigDict({'data': {'path': 'own.npz'}})
+  with pytest.raises(ValueError, match='not those of the run'):
+    workdir.check_images(tmp_path, config, {'test': {'count': 3}})
+  (tmp_path / 'data.json').write_text('{}')
+  workdir.check_images(tmp_path, config, {'test': {'count': 3}})
