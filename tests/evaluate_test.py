@@ -7,6 +7,7 @@ import json
 import pathlib
 import re
 import shutil
+import types
 
 import jax
 import numpy as np
@@ -106,6 +107,25 @@ def test_figures_of_other_weights_do_not_stay(run, tmp_path):
     said = {name: x for name, x in (results['run'] | changed).items() if x}
     (workdir / 'eval.json').write_text(json.dumps(results | {'run': said}))
     assert ('fad' in evaluate.evaluate(config, workdir)['figures']) == stays, changed
+
+
+@pytest.mark.parametrize('own', ['.', '../run', '../run/sub/..'])
+def test_the_ann_beside_is_found_however_the_run_is_named(tmp_path, monkeypatch, own):
+  (tmp_path / 'run/sub').mkdir(parents=True)
+  (tmp_path / 'run_ann').mkdir()
+  theirs = {'run': {'data': 'digits'}, 'figures': {}}
+  (tmp_path / 'run_ann/eval.json').write_text(json.dumps(theirs))
+  monkeypatch.chdir(tmp_path / 'run')
+  trained = types.SimpleNamespace(config=digits.get_config(), workdir=pathlib.Path(own))
+  assert len(evaluate.compared(trained, theirs)) == 1
+
+
+def test_a_run_to_compare_with_whose_figures_say_no_data_is_named(tmp_path):
+  (tmp_path / 'eval.json').write_text('{"figures": {}, "run": {}}')
+  config = digits.get_config()
+  config.eval.compare = str(tmp_path)
+  with pytest.raises(ValueError, match='a run on None; this one is on digits: leave it out'):
+    evaluate.named_runs(config)
 
 
 def test_nearest_training_images_are_a_picture(run):

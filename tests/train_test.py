@@ -155,6 +155,13 @@ def test_a_checkpoint_of_another_state_is_refused_and_stays(config, finished):
   assert (finished / 'checkpoints' / '6').is_dir()
 
 
+def test_a_run_of_another_version_is_told_of_its_field(config, finished):
+  config.model.unlock()
+  config.model.newfield = 3
+  with pytest.raises(ValueError, match='config.json is of another version: .*newfield'):
+    inference.restore(config, finished)
+
+
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(config, finished, caplog):
   want = restored(config, finished)
   for path in (finished / 'checkpoints' / '6' / 'state').rglob('*'):

@@ -23,9 +23,9 @@ def test_a_generator_that_draws_what_is_asked_for_is_right_and_one_that_does_not
   first = np.array([np.flatnonzero(train.labels == label)[0] for label in range(10)])
   drawn = lambda label_N: data.normalize(train[:][first[label_N]])
 
-  def figures(shift):
+  def figures(shift, classes=10):
     generate = lambda count, seed, label: drawn((label + shift) % 10)
-    model = types.SimpleNamespace(sample=True, classes=10)
+    model = types.SimpleNamespace(sample=True, classes=classes)
     trained = types.SimpleNamespace(config=config, model=model, generate=generate)
     metric = labels.evaluate(trained, images.__getitem__)
     made = types.SimpleNamespace(generated=drawn(np.arange(60) % 10), seed=0)
@@ -33,6 +33,8 @@ def test_a_generator_that_draws_what_is_asked_for_is_right_and_one_that_does_not
 
   right = figures(0)
   assert right['label_accuracy'].values[0] == 1 and figures(1)['label_accuracy'].values[0] == 0
+  untrained = figures(0, classes=12)  # nobody asks for classes that no training image has
+  assert untrained['label_accuracy'].values[0] == 1
   assert right['label_entropy'].values[0] == pytest.approx(np.log2(10))
   assert 'classes of 60 samples' in right['label_entropy'].protocol
   assert 'share of 100 samples' in right['label_accuracy'].protocol
