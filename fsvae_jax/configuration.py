@@ -1,10 +1,12 @@
 """What `--config` takes: a name such as mnist or mnist:ann, or a file of one's own.
 
 A file has a function `get_config()` that returns a ConfigDict. What stands behind a colon is handed
-to it: `--config=my.py:wide` is get_config('wide').
+to it: `--config=my.py:wide` is get_config('wide'). It may import files beside it.
 """
 
 import argparse
+import contextlib
+import inspect
 import pathlib
 import pkgutil
 import re
@@ -40,16 +42,30 @@ def load(text: str) -> ConfigDict:
 
   Raises:
     ValueError: naming the known configurations, if it is neither one of them nor a file; for a
-      file without get_config(), or whose get_config() returns something else than a ConfigDict;
-      and for an argument that one of the package's refuses.
+      file without get_config(), or whose get_config() returns something else than a ConfigDict
+      with every field of a run; and for an argument that it does not take.
   """
   path, argument = _locate(text)
-  get_config = runpy.run_path(str(path)).get('get_config')
-  if get_config is None:
-    raise ValueError(f'{path} has no function get_config()')
-  config = get_config(argument) if argument else get_config()
+  with _importing_beside(path):
+    get_config = runpy.run_path(str(path)).get('get_config')
+    if not callable(get_config):
+      raise ValueError(f'{path} has no function get_config()')
+    arguments = (argument,) if argument else ()
+    try:
+      inspect.signature(get_config).bind(*arguments)
+    except TypeError as error:
+      way = 'leave away what is behind the colon' if argument else 'give it behind a colon'
+      raise ValueError(
+        f'{path}: get_config() does not take --config={text}: {error}; {way}'
+      ) from error
+    config = get_config(*arguments)
   if not isinstance(config, ConfigDict):
     raise ValueError(f'{path}: get_config() returned {type(config).__name__}, not a ConfigDict')
+  if lacking := _lacking(config):
+    raise ValueError(
+      f'{path}: the configuration lacks {", ".join(lacking)}; begin with '
+      'fsvae_jax.configs.default.get_config(), or that of another of its files, and change it'
+    )
   return config.lock()
 
 
@@ -136,6 +152,33 @@ def _last_of_each(arguments):
     i += 1 + apart
   last = {name: i for i, (name, _) in enumerate(units)}
   return [a for i, (name, unit) in enumerate(units) if not name or last[name] == i for a in unit]
+
+
+@contextlib.contextmanager
+def _importing_beside(path):
+  """Lets a file import those of its folder, as a script may; all others come first."""
+  folder = str(path.resolve().parent)
+  sys.path.append(folder)
+  try:
+    yield
+  finally:
+    sys.path.remove(folder)
+
+
+def _lacking(config):
+  """The sections and fields of a run that a configuration has not.
+
+  Of a model, those that all have: the others have defaults where the model is.
+  """
+  own, of_models = fields.flatten(config), ('model.name', 'model.image_size', 'model.channels')
+  lacking = []
+  for name in fields.flatten(defaults()):
+    section = name.partition('.')[0]
+    if section not in config:
+      lacking.append(section)
+    elif name not in own and (section != 'model' or name in of_models):
+      lacking.append(name)
+  return list(dict.fromkeys(lacking))
 
 
 def _split(text):

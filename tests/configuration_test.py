@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import sys
 
 import pytest
 
@@ -14,6 +15,16 @@ from fsvae_jax.configs import mnist
 def get_config(width='narrow'):
   config = mnist.get_config()
   config.model.features = (8, 8) if width == 'narrow' else (64, 64)
+  return config
+"""
+
+WITHOUT = """
+from fsvae_jax.configs import mnist
+
+def get_config():
+  config = mnist.get_config()
+  with config.unlocked():
+    del config.{}
   return config
 """
 
@@ -70,6 +81,14 @@ def test_a_file_of_ones_own_starts_from_one_of_the_packages(own, monkeypatch):
   assert configuration.load(f'{with_colon}/my.py:wide').model.features == (64, 64)
 
 
+def test_a_file_of_ones_own_may_import_files_beside_it_and_leaves_the_path_alone(tmp_path):
+  (tmp_path / 'beside.py').write_text('WIDTHS = (8, 16)')
+  (tmp_path / 'my.py').write_text('from beside import WIDTHS\n' + OWN.replace('(64, 64)', 'WIDTHS'))
+  before = list(sys.path)
+  assert configuration.load(f'{tmp_path}/my.py:wide').model.features == (8, 16)
+  assert sys.path == before
+
+
 @pytest.mark.parametrize('text', configuration.names())
 def test_every_configuration_that_is_named_loads_and_holds_what_it_may(text):
   fields.check_all(configuration.load(text))
@@ -91,12 +110,30 @@ def test_what_is_not_there_is_refused_and_the_known_are_named(text, own):
     ('empty.py', '', 'empty.py has no function get_config'),
     ('none.py', 'def get_config(): pass', r'none.py: get_config\(\) returned NoneType'),
     ('dict.py', 'def get_config(): return {}', r'dict.py: get_config\(\) returned dict'),
+    ('five.py', 'get_config = 5', 'five.py has no function get_config'),
+    (
+      'my.py:wide',
+      'def get_config(): pass',
+      'my.py: .* does not take .*my.py:wide: too many .*leave',
+    ),
+    (
+      'two.py',
+      'def get_config(width): pass',
+      "two.py: .* missing .*'width'; give it behind a colon",
+    ),
+    (
+      'a.py',
+      WITHOUT.format('train'),
+      'a.py: .* lacks train; begin with',
+    ),
+    ('b.py', WITHOUT.format('seed'), 'b.py: .* lacks seed; begin with'),
+    ('c.py', WITHOUT.format('model.channels'), 'c.py: .* lacks model.channels; begin with'),
   ],
 )
 def test_what_is_no_configuration_says_why(text, content, message, tmp_path, monkeypatch):
   monkeypatch.chdir(ROOT if content is None else tmp_path)
   if content is not None:
-    (tmp_path / text).write_text(content)
+    (tmp_path / text.partition(':')[0]).write_text(content)
   with pytest.raises(ValueError, match=message):
     configuration.load(text)
 

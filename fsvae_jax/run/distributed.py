@@ -44,6 +44,7 @@ def joined(
   Args: as `join` has them.
   """
   join(coordinator, processes, process)
+  _check_devices()
   if jax.process_count() == 1:
     yield
     return
@@ -107,6 +108,18 @@ def join(
   elif importlib.util.find_spec('libtpu') and os.environ.get('JAX_PLATFORMS') != 'cpu':
     with contextlib.suppress(ValueError):  # raised where no TPU is, or one without other hosts
       jax.distributed.initialize()
+
+
+def _check_devices():
+  """Raises RuntimeError, saying what to do, where JAX has no device of those it was told to use."""
+  try:
+    jax.devices()
+  except (AssertionError, RuntimeError) as error:  # for cuda without its plugin JAX only asserts
+    asked = os.environ.get('JAX_PLATFORMS', '')
+    raise RuntimeError(
+      f'JAX_PLATFORMS is {asked!r}, and JAX has no such device here ({error}): leave it away, set '
+      "it to cpu, or install JAX for yours: pip install 'fsvae_jax[cuda]' or 'fsvae_jax[tpu]'"
+    ) from error
 
 
 def meet(minutes: int = 60) -> None:

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import jax
@@ -144,3 +146,17 @@ def test_what_is_missing_or_does_not_fit_is_said(initialized, given, message):
   with pytest.raises(ValueError, match=message):
     distributed.join(*given)
   assert not initialized
+
+
+@pytest.mark.parametrize('platform', ['cuda', 'no_such'])
+def test_a_platform_that_is_not_there_is_named_with_the_ways_out(platform):
+  code = 'from fsvae_jax.run import distributed\nwith distributed.joined(): print("joined")'
+  done = subprocess.run(
+    [sys.executable, '-c', code],
+    env=os.environ | {'JAX_PLATFORMS': platform},
+    capture_output=True,
+    text=True,
+  )
+  assert done.returncode == 1 and 'joined' not in done.stdout
+  words = done.stderr.splitlines()[-1]
+  assert f"JAX_PLATFORMS is '{platform}'" in words and 'cpu' in words and 'fsvae_jax[cuda]' in words
