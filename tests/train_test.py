@@ -54,10 +54,30 @@ def trained(cache, tmp_path_factory):
   return train.train_and_evaluate(smoke.config(cache), workdir), workdir
 
 
+def ann_config(cache):
+  """The smallest run of the ANN, which compiles in a quarter of the time: for what is of any run's
+  files, signals and checkpoints, whatever it computes."""
+  config = smoke.config(cache)
+  config.update(default.of_kind(config, 'ann', batches=10))
+  return config
+
+
 @pytest.fixture
-def finished(trained, tmp_path):
-  """A copy of that workdir."""
-  return pathlib.Path(shutil.copytree(trained[1], tmp_path / 'finished'))
+def ann(cache):
+  return ann_config(cache)
+
+
+@pytest.fixture(scope='module')
+def trained_ann(cache, tmp_path_factory):
+  workdir = tmp_path_factory.mktemp('trained') / 'ann'
+  train.train_and_evaluate(ann_config(cache), workdir)
+  return workdir
+
+
+@pytest.fixture
+def finished(trained_ann, tmp_path):
+  """A copy of the ANN's finished workdir."""
+  return pathlib.Path(shutil.copytree(trained_ann, tmp_path / 'finished'))
 
 
 KEY = jax.random.key(1)
@@ -113,7 +133,7 @@ def test_a_run_leaves_what_it_promises(trained):
   assert json.loads((workdir / 'config.json').read_text())['model']['timesteps'] == 3
 
 
-def test_interrupted_and_resumed_equals_uninterrupted(config, finished, tmp_path, monkeypatch):
+def test_interrupted_and_resumed_equals_uninterrupted(config, trained, tmp_path, monkeypatch):
   """By SIGHUP, then by SIGTERM; nothing but the signals saves."""
   config.train.update(test_every=0, checkpoint_every=0)
   steps = [0]
@@ -127,14 +147,14 @@ def test_interrupted_and_resumed_equals_uninterrupted(config, finished, tmp_path
     assert steps[-2] < steps[-1] < 6
     assert (tmp_path / 'cut' / 'checkpoints' / str(steps[-1])).is_dir()
   train.train_and_evaluate(config, tmp_path / 'cut')
-  assert_equal(restored(config, finished), restored(config, tmp_path / 'cut'))
-  whole, cut = (writer.read_metrics(folder)[-1] for folder in (finished, tmp_path / 'cut'))
+  assert_equal(restored(config, trained[1]), restored(config, tmp_path / 'cut'))
+  whole, cut = (writer.read_metrics(folder)[-1] for folder in (trained[1], tmp_path / 'cut'))
   assert whole['step'] == cut['step'] == 6
   assert whole['test/reconstruction'] == cut['test/reconstruction']
 
 
-def test_a_signal_during_a_test_loses_nothing(config, tmp_path, monkeypatch):
-  config.train.update(test_every=3, checkpoint_every=0)
+def test_a_signal_during_a_test_loses_nothing(ann, tmp_path, monkeypatch):
+  ann.train.update(test_every=3, checkpoint_every=0)
   scalars = train.test_scalars
 
   def interrupted(*args):
@@ -143,94 +163,92 @@ def test_a_signal_during_a_test_loses_nothing(config, tmp_path, monkeypatch):
 
   with monkeypatch.context() as patch:
     patch.setattr(train, 'test_scalars', interrupted)
-    train.train_and_evaluate(config, tmp_path)
+    train.train_and_evaluate(ann, tmp_path)
   assert sorted(int(p.name) for p in (tmp_path / 'checkpoints').glob('[0-9]*')) == [4]
 
 
-def test_a_checkpoint_of_another_state_is_refused_and_stays(config, finished):
-  config.train.ema_decay = 0.0
+def test_a_checkpoint_of_another_state_is_refused_and_stays(ann, finished):
+  ann.train.ema_decay = 0.0
   (finished / 'config.json').unlink()  # which would have refused it
   with pytest.raises(ValueError, match='(?s)checkpoint 6 .*another state.*ema/'):
-    train.train_and_evaluate(config, finished)
+    train.train_and_evaluate(ann, finished)
   assert (finished / 'checkpoints' / '6').is_dir()
 
 
-def test_a_run_of_another_version_is_told_of_its_field(config, finished):
-  config.model.unlock()
-  config.model.newfield = 3
+def test_a_run_of_another_version_is_told_of_its_field(ann, finished):
+  ann.model.unlock()
+  ann.model.newfield = 3
   with pytest.raises(ValueError, match='config.json is of another version: .*newfield'):
-    inference.restore(config, finished)
+    inference.restore(ann, finished)
 
 
-def test_a_damaged_checkpoint_gives_way_to_the_one_before(config, finished, caplog):
-  want = restored(config, finished)
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(ann, finished, caplog):
+  want = restored(ann, finished)
   for path in (finished / 'checkpoints' / '6' / 'state').rglob('*'):
     if path.is_file():
       path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
   with caplog.at_level('WARNING'):
-    train.train_and_evaluate(config, finished)
+    train.train_and_evaluate(ann, finished)
   assert '6 cannot be read' in caplog.text
   assert (finished / 'checkpoints' / '6.unreadable').is_dir()
-  assert_equal(restored(config, finished), want)
+  assert_equal(restored(ann, finished), want)
 
 
-def test_a_loss_that_is_not_finite_stops_and_the_last_good_checkpoint_stays(config, finished):
-  config.train.update(steps=10, checkpoint_every=1, learning_rate=1e38)
+def test_a_loss_that_is_not_finite_stops_and_the_last_good_checkpoint_stays(ann, finished):
+  ann.train.update(steps=10, checkpoint_every=1, learning_rate=1e38)
   with pytest.raises(FloatingPointError, match='update_norm is (inf|nan) at step 7'):
-    train.train_and_evaluate(config, finished)
+    train.train_and_evaluate(ann, finished)
   assert sorted(p.name for p in (finished / 'checkpoints').glob('[0-9]*')) == ['2', '4', '6']
 
 
-def test_another_models_workdir_is_refused_and_untouched(config, finished):
+def test_another_models_workdir_is_refused_and_untouched(ann, finished):
   files = {p: p.stat().st_mtime_ns for p in finished.rglob('*')}
-  config.model.update(latent_dim=7, draws=4)
+  ann.model.update(latent_dim=7, kl_weight=0.5)
   with pytest.raises(
-    ValueError, match=r'(?s)model.draws: 3 there, 4 now.*model.latent_dim: 6 there'
+    ValueError, match=r'(?s)model.kl_weight: 0.1 there, 0.5 now.*model.latent_dim: 6 there'
   ):
-    train.train_and_evaluate(config, finished)
+    train.train_and_evaluate(ann, finished)
   assert files == {p: p.stat().st_mtime_ns for p in finished.rglob('*')}
 
 
-def test_other_images_are_not_gone_on_with(config, finished, tmp_path):
+def test_other_images_are_not_gone_on_with(ann, finished, tmp_path):
   """Neither trained on nor evaluated; the same ones at another place are."""
-  train_images, test_images = (
-    data.load(config.data, 8, 1, split)[:] for split in ('train', 'test')
-  )
+  train_images, test_images = (data.load(ann.data, 8, 1, split)[:] for split in ('train', 'test'))
   np.savez(tmp_path / 'same.npz', train=train_images, test=test_images)
   np.savez(tmp_path / 'others.npz', train=train_images[::-1], test=test_images)
   files = {p: p.stat().st_mtime_ns for p in finished.rglob('*')}
-  config.data.path = str(tmp_path / 'others.npz')
+  ann.data.path = str(tmp_path / 'others.npz')
   with pytest.raises(ValueError, match=r'(?s)train images are not those .*data.path: .*others.npz'):
-    train.train_and_evaluate(config, finished)
+    train.train_and_evaluate(ann, finished)
   with pytest.raises(ValueError, match='train images are not those'):
-    inference.restore(config, finished).images('train')
+    inference.restore(ann, finished).images('train')
   assert files == {p: p.stat().st_mtime_ns for p in finished.rglob('*')}
-  config.data.path = str(tmp_path / 'same.npz')
-  assert train.train_and_evaluate(config, finished) == (True, {})
+  ann.data.path = str(tmp_path / 'same.npz')
+  assert train.train_and_evaluate(ann, finished) == (True, {})
 
 
 @pytest.mark.slow
-def test_a_batch_that_not_all_devices_share_is_trained_on_those_that_do(config, tmp_path, capsys):
-  config.train.update(batch_size=6, steps=2)
-  assert train.train_and_evaluate(config, tmp_path)[0]
+def test_a_batch_that_not_all_devices_share_is_trained_on_those_that_do(ann, tmp_path, capsys):
+  ann.train.update(batch_size=6, steps=2)
+  assert train.train_and_evaluate(ann, tmp_path)[0]
   assert '3 of 4 devices share the batch of 6' in capsys.readouterr().out
 
 
-def test_a_thread_trains_without_handlers(config, tmp_path):
+def test_a_thread_trains_without_handlers(ann, tmp_path):
   done = []
-  work = lambda: done.append(train.train_and_evaluate(config, tmp_path)[0])
+  work = lambda: done.append(train.train_and_evaluate(ann, tmp_path)[0])
   thread = threading.Thread(target=work)
   thread.start()
   thread.join()
   assert done == [True]
 
 
-def test_a_workdir_in_use_is_refused_until_it_is_free(config, tmp_path):
-  with workdir.claim(tmp_path, config, {}):
+def test_a_workdir_in_use_is_refused_until_it_is_free(ann, tmp_path):
+  with workdir.claim(tmp_path, ann, {}):
     with pytest.raises(ValueError, match=f'in use by process {os.getpid()} of .*: wait for it'):
-      train.train_and_evaluate(config, tmp_path)
+      train.train_and_evaluate(ann, tmp_path)
     assert not (tmp_path / 'metrics.jsonl').exists()
-  with workdir.claim(tmp_path, config, {}):
+  with workdir.claim(tmp_path, ann, {}):
     pass
 
 
@@ -389,21 +407,21 @@ def test_micro_batches_move_the_statistics_part_by_part():
   np.testing.assert_allclose(batch_stats, 0.81 * 0.1 + 0.9 * 0.2 + 0.3, rtol=1e-6)
 
 
-def test_the_checkpoint_of_the_smallest_validation_loss_stays(config, tmp_path, monkeypatch):
-  config.data.validation = 10
-  config.train.update(keep=1, test_every=0)
+def test_the_checkpoint_of_the_smallest_validation_loss_stays(ann, tmp_path, monkeypatch):
+  ann.data.validation = 10
+  ann.train.update(keep=1, test_every=0)
   losses = iter([0.2, 0.1, 0.3, 0.4])  # after steps 2, 4, 6, and of the test
   monkeypatch.setattr(train, 'test_scalars', lambda *_: {'loss': next(losses)})
-  train.train_and_evaluate(config, tmp_path)
+  train.train_and_evaluate(ann, tmp_path)
   assert sorted(p.name for p in (tmp_path / 'checkpoints').glob('[0-9]*')) == ['4', '6']
   assert [row.get('validation/loss') for row in writer.read_metrics(tmp_path)] == [0.2, 0.1, 0.3]
-  assert inference.restore(config, tmp_path, 'best').step == 4
-  assert inference.restore(config, tmp_path).step == 6
+  assert inference.restore(ann, tmp_path, 'best').step == 4
+  assert inference.restore(ann, tmp_path).step == 6
 
 
-def test_without_validation_there_is_no_best(config, finished):
+def test_without_validation_there_is_no_best(ann, finished):
   with pytest.raises(ValueError, match='no checkpoint .* has a validation loss: train with data.v'):
-    inference.restore(config, finished, 'best')
+    inference.restore(ann, finished, 'best')
 
 
 @pytest.mark.parametrize('decay, step, old', [(0.9, 0, 0.1), (0.9, 8, 0.5), (0.9, 10_000, 0.9)])
@@ -415,13 +433,15 @@ def test_the_moving_average_is_short_at_first_and_then_as_its_decay_says(decay, 
   assert moved['params']['kernel'].dtype == jnp.float32
 
 
-def test_every_number_of_a_run_follows_from_its_seed(config, trained, tmp_path, monkeypatch):
+def test_every_number_of_a_run_follows_from_its_seed(ann, trained_ann, tmp_path, monkeypatch):
   """That the same seed gives the same is what an interrupted run shows."""
   orders, batches = [], data.batches
   monkeypatch.setattr(data, 'batches', lambda *a: orders.append(a[2]) or batches(*a))
-  config.seed = 1
-  train.train_and_evaluate(config, tmp_path)
-  first, other = (writer.read_metrics(folder)[0]['train/loss'] for folder in (trained[1], tmp_path))
+  ann.seed = 1
+  train.train_and_evaluate(ann, tmp_path)
+  first, other = (
+    writer.read_metrics(folder)[0]['train/loss'] for folder in (trained_ann, tmp_path)
+  )
   assert orders == [1] and first != other
 
 
