@@ -16,13 +16,28 @@ from tests import smoke
 pytestmark = pytest.mark.usefixtures('quick_compilation')
 
 
+@pytest.fixture(scope='module', autouse=True)
+def untested():
+  """Runs without tests on the way, whose programs take as long to compile as the step."""
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(train, 'test', lambda *_: {})
+    yield
+
+
 @pytest.fixture(scope='module')
-def short(cache, tmp_path_factory):
+def short(untested, cache, tmp_path_factory):
   """A finished run of T = 3, and its variables."""
   config, workdir = smoke.config(cache), tmp_path_factory.mktemp('short') / 'run'
   config.train.update(steps=20, test_every=0)
   train.train_and_evaluate(config, workdir)
   return workdir, jax.device_get(inference.restore(config, workdir).variables)
+
+
+@pytest.fixture(scope='module')
+def variables(cache):
+  """Of an untrained model, with statistics so small that its neurons fire."""
+  made = jax.jit(models.make(smoke.config(cache).model).init)(jax.random.key(5))
+  return {**made, 'batch_stats': jax.tree.map(lambda x: 0.1 * x, made['batch_stats'])}
 
 
 def begun(config, workdir):
@@ -103,6 +118,7 @@ def test_spikes_begin_with_the_convolutions_of_the_ann(config, cache, tmp_path):
 
 
 def test_a_start_is_looked_at_once_and_a_run_goes_on_without_it(config, tmp_path):
+  config.update(default.of_kind(config, 'ann', batches=10))  # compiles in a quarter of the time
   begun(config, tmp_path / 'first')
   config.train.start = str(tmp_path / 'first')
   train.train_and_evaluate(config, tmp_path / 'run')
@@ -170,16 +186,16 @@ def stepped(config, variables, steps=3):
 
 
 @pytest.mark.parametrize('only', [('prior',), ('decoder',), ('posterior', 'prior')])
-def test_networks_that_are_not_named_keep_parameters_and_statistics(config, short, only):
+def test_networks_that_are_not_named_keep_parameters_and_statistics(config, variables, only):
   config.train.only = only
-  before, (after, metrics) = flat(short[1]), stepped(config, short[1])
+  before, (after, metrics) = flat(variables), stepped(config, variables)
   moved = {name for name in before if np.any(before[name] != after[name])}
   assert {name.split('/')[1] for name in moved} == set(only)
   assert ('reconstruction' in metrics) == (only != ('prior',)) and metrics['loss'] > 0
 
 
-def test_the_prior_alone_comes_nearer_to_the_posterior(config, short):
+def test_the_prior_alone_comes_nearer_to_the_posterior(config, variables):
   config.train.update(only=('prior',), schedule='constant', learning_rate=1e-2)
   config.model.distance = 'kld'
-  first, last = (stepped(config, short[1], steps)[1]['distance'] for steps in (1, 40))
+  first, last = (stepped(config, variables, steps)[1]['distance'] for steps in (1, 40))
   assert 0 < last < 0.8 * first
