@@ -1,5 +1,6 @@
 """The models as a library: in every type, on a caller's own mesh, and with wrong arguments."""
 
+import functools
 import subprocess
 import sys
 
@@ -23,12 +24,17 @@ MODELS = {
   'ann_vae': ann.make_vae(**SIZES),
   'autoencoder': ann.make_autoencoder(**SIZES),
 }
-VARIABLES = {name: jax.jit(model.init)(jax.random.key(0)) for name, model in MODELS.items()}
 KEY = jax.random.key(2)
 IMAGE = np.random.default_rng(0).uniform(-1, 1, (8, 4, 4, 1)).astype(np.float32)
-Z = np.asarray(MODELS['fsvae'].sample(VARIABLES['fsvae'], KEY, 8))
+Z = np.random.default_rng(1).integers(0, 2, (8, 6, 5)).astype(np.float32)
 every_model = pytest.mark.parametrize('name', MODELS)
 BATCH = lambda name: ({'image': IMAGE}, MODELS[name].draw(KEY, 8))
+
+
+@functools.cache
+def initial(name):
+  """Variables of a model."""
+  return jax.jit(MODELS[name].init)(jax.random.key(0))
 
 
 def everything(name, records=True):
@@ -56,7 +62,7 @@ def everything(name, records=True):
 
 @pytest.fixture(scope='module')
 def wanted():
-  return {name: jax.device_get(everything(name)(VARIABLES[name], IMAGE, KEY)) for name in MODELS}
+  return {name: jax.device_get(everything(name)(initial(name), IMAGE, KEY)) for name in MODELS}
 
 
 def types(tree):
@@ -68,9 +74,9 @@ def types(tree):
 def test_float32_gives_the_same_float32_under_x64(name, wanted):
   with jax.enable_x64(True):
     made = jax.jit(MODELS[name].init)(jax.random.key(0))
-    got = jax.device_get(everything(name)(VARIABLES[name], IMAGE, KEY))
-  chex.assert_trees_all_equal_dtypes(made, VARIABLES[name])
-  chex.assert_trees_all_close(made, VARIABLES[name], atol=1e-6)
+    got = jax.device_get(everything(name)(initial(name), IMAGE, KEY))
+  chex.assert_trees_all_equal_dtypes(made, initial(name))
+  chex.assert_trees_all_close(made, initial(name), atol=1e-6)
   chex.assert_trees_all_equal_dtypes(got, wanted[name])
   chex.assert_trees_all_close(got, wanted[name], rtol=1e-6, atol=1e-6)
   for what in ('encode', 'sample', 'spikes') if name == 'fsvae' else ():
@@ -80,7 +86,7 @@ def test_float32_gives_the_same_float32_under_x64(name, wanted):
 @every_model
 def test_float64_is_computed_in_float64(name, wanted):
   with jax.enable_x64(True):
-    wide = jax.tree.map(lambda x: np.asarray(x, np.float64), VARIABLES[name])
+    wide = jax.tree.map(lambda x: np.asarray(x, np.float64), initial(name))
     got = jax.device_get(everything(name)(wide, IMAGE, KEY))
   assert types(got) == {np.dtype('float64')}
   chex.assert_trees_all_close(jax.tree.map(np.float32, got), wanted[name], rtol=1e-3, atol=1e-4)
@@ -88,7 +94,7 @@ def test_float64_is_computed_in_float64(name, wanted):
 
 @every_model
 def test_images_and_variables_of_numpy_of_another_type_and_as_lists_are_right(name):
-  model, variables = MODELS[name], jax.device_get(VARIABLES[name])
+  model, variables = MODELS[name], jax.device_get(initial(name))
   encode = lambda image: np.asarray(jax.jit(lambda: model.encode(variables, image, KEY))())
   want = encode(IMAGE)
   np.testing.assert_array_equal(encode(IMAGE.tolist()), want)
@@ -103,7 +109,7 @@ def test_images_and_variables_of_numpy_of_another_type_and_as_lists_are_right(na
 def test_keys_of_the_old_kind_are_as_typed_ones(name):
   model, old = MODELS[name], jax.random.PRNGKey
   made = jax.jit(model.init)(old(0))
-  chex.assert_trees_all_close(made, VARIABLES[name], atol=1e-6)
+  chex.assert_trees_all_close(made, initial(name), atol=1e-6)
   again = jax.jit(lambda key: model.encode(made, IMAGE, key))
   np.testing.assert_array_equal(again(old(2)), again(KEY))
   if model.sample:
@@ -133,7 +139,7 @@ def test_a_callers_own_mesh_gives_what_one_device_gives(name, shape, names, kind
   own = mesh(shape, names, kind)
   image = jax.device_put(IMAGE, NamedSharding(own, P(axes)))
   with jax.set_mesh(own):
-    got = everything(name, records=False)(VARIABLES[name], image, KEY)
+    got = everything(name, records=False)(initial(name), image, KEY)
     if axes and kind == AxisType.Explicit:
       assert got['decode'].sharding.spec[0] == axes
     got = jax.device_get(got)
@@ -142,7 +148,7 @@ def test_a_callers_own_mesh_gives_what_one_device_gives(name, shape, names, kind
 
 
 def test_images_that_are_on_no_mesh_go_to_the_one_in_use():
-  encode = lambda: jax.jit(MODELS['fsvae'].encode)(VARIABLES['fsvae'], IMAGE[:7], KEY)
+  encode = lambda: jax.jit(MODELS['fsvae'].encode)(initial('fsvae'), IMAGE[:7], KEY)
   want = encode()
   with jax.set_mesh(mesh((4,), ('b',), AxisType.Explicit)):
     got = encode()
@@ -151,13 +157,13 @@ def test_images_that_are_on_no_mesh_go_to_the_one_in_use():
 
 def test_images_split_over_auto_axes_need_no_mesh_in_use(wanted):
   image = jax.device_put(IMAGE, NamedSharding(mesh((4,), ('b',), AxisType.Auto), P('b')))
-  got = jax.jit(MODELS['fsvae'].encode)(VARIABLES['fsvae'], image, KEY)
+  got = jax.jit(MODELS['fsvae'].encode)(initial('fsvae'), image, KEY)
   np.testing.assert_array_equal(got, wanted['fsvae']['encode'])
 
 
 def test_images_on_an_explicit_mesh_that_is_not_in_use_or_split_otherwise_are_refused():
   own = mesh((4,), ('b',), AxisType.Explicit)
-  encode = jax.jit(lambda image: MODELS['fsvae'].encode(VARIABLES['fsvae'], image, KEY))
+  encode = jax.jit(lambda image: MODELS['fsvae'].encode(initial('fsvae'), image, KEY))
   with pytest.raises(ValueError, match=r"axes \('b',\), which is not in use.*jax.set_mesh"):
     encode(jax.device_put(IMAGE, NamedSharding(own, P('b'))))
   with jax.set_mesh(own), pytest.raises(ValueError, match='only its batch can be'):
@@ -175,15 +181,15 @@ def test_a_model_runs_inside_a_callers_shard_map(checked):
     local, mesh=own, in_specs=(P(), P('b')), out_specs=P('b'), check_vma=checked
   )
   one = jax.jit(local)
-  want = np.concatenate([one(VARIABLES['fsvae'], IMAGE[i : i + 2]) for i in range(0, 8, 2)])
+  want = np.concatenate([one(initial('fsvae'), IMAGE[i : i + 2]) for i in range(0, 8, 2)])
   image = jax.device_put(IMAGE, NamedSharding(own, P('b')))
-  np.testing.assert_allclose(jax.jit(split)(VARIABLES['fsvae'], image), want, atol=1e-6)
+  np.testing.assert_allclose(jax.jit(split)(initial('fsvae'), image), want, atol=1e-6)
 
 
 @every_model
 def test_vmap_over_models_is_a_loop_over_them(name):
   model = MODELS[name]
-  both = jax.tree.map(lambda x: np.stack([x, 0.9 * x]), jax.device_get(VARIABLES[name]))
+  both = jax.tree.map(lambda x: np.stack([x, 0.9 * x]), jax.device_get(initial(name)))
   loss = lambda variables: model.loss(variables, *BATCH(name))[0]
   one_by_one = [jax.jit(loss)(jax.tree.map(lambda x, i=i: x[i], both)) for i in (0, 1)]
   np.testing.assert_allclose(jax.jit(jax.vmap(loss))(both), one_by_one, rtol=1e-5)
@@ -191,7 +197,7 @@ def test_vmap_over_models_is_a_loop_over_them(name):
 
 @every_model
 def test_nothing_asked_for_is_an_empty_result(name):
-  model, variables = MODELS[name], VARIABLES[name]
+  model, variables = MODELS[name], initial(name)
   z = model.encode(variables, IMAGE[:0], KEY)
   assert z.shape == ((0, 6, 5) if name == 'fsvae' else (0, 5))
   assert model.decode(variables, z).shape == (0, 4, 4, 1)
@@ -202,7 +208,7 @@ def test_nothing_asked_for_is_an_empty_result(name):
 
 
 def test_t_frames_that_are_all_one_image_are_that_image():
-  model, variables = MODELS['fsvae'], VARIABLES['fsvae']
+  model, variables = MODELS['fsvae'], initial('fsvae')
   frames = np.repeat(IMAGE[:, None], 6, axis=1)
   record = jax.jit(lambda image: model.record('spikes', variables, Z, image))
   want, got = (record(image)['encoder/conv_0'] for image in (IMAGE, frames))
@@ -236,14 +242,16 @@ def test_wrong_images_are_refused_by_name(name, function, message):
   image, draws = WRONG_IMAGES[message], MODELS[name].draw(KEY, 8)
   with pytest.raises(ValueError, match=message):
     if function == 'loss':
-      MODELS[name].loss(VARIABLES[name], {'image': image}, draws)
+      MODELS[name].loss(initial(name), {'image': image}, draws)
     else:
-      getattr(MODELS[name], function)(VARIABLES[name], image, KEY)
+      getattr(MODELS[name], function)(initial(name), image, KEY)
 
 
 spiking, conventional, blind = MODELS.values()
-v, w, u = VARIABLES.values()
-other = fsvae.make(**{**SIZES, 'latent_dim': 3}, timesteps=6).init(KEY)
+zeros = lambda x: np.zeros(x.shape, x.dtype)
+blank = lambda model: jax.tree.map(zeros, jax.eval_shape(model.init, KEY))  # collected in no time
+v, w, u = map(blank, MODELS.values())
+other = blank(fsvae.make(**{**SIZES, 'latent_dim': 3}, timesteps=6))
 rest_of = lambda part: {**v, part: {k: x for k, x in v[part].items() if k != 'encoder'}}
 DRAWS = spiking.draw(KEY, 8)
 NONE, SOME = {'image': IMAGE[:0]}, {'image': IMAGE}
@@ -251,7 +259,7 @@ RUN = passes.Pass({}, v)
 NETS = fsvae.build(fsvae.FSVAEConfig(**SIZES, timesteps=6, draws=3))
 PICKS = np.zeros((8, 6, 5), np.int32)
 RATE, MIXTURE = (fsvae.make(**SIZES, timesteps=6, latent=name) for name in ('rate', 'mixture'))
-R, M = RATE.init(KEY), MIXTURE.init(KEY)
+R, M = blank(RATE), blank(MIXTURE)
 FEW = lambda model: {**model.draw(KEY, 8), 'uniform': model.draw(KEY, 1)['uniform']}
 TOLD = fsvae.make(**SIZES, timesteps=6, draws=3, classes=3)
 TWO = {'image': IMAGE[:2], 'label': np.array([0, 2])}
