@@ -214,14 +214,14 @@ def grouped(rows):
 
 
 def cell(runs, name):
-  """Mean of the runs' figure, with their standard deviation if they differ."""
+  """Mean of the runs' figure, with their standard deviation if there are several."""
   values = [run[name] for run in runs if run.get(name) is not None]
   if not values:
     return ''
   mean = statistics.mean(values)
   mean = f'{mean:,.0f}' if mean >= 1e4 else f'{mean:.4g}'
-  spread = statistics.stdev(values) if len(values) > 1 else 0
-  return f'{mean} ± {spread:.2g}' if spread else mean
+  spread = len(values) > 1 and name != 'parameters'  # of which all have equally many
+  return f'{mean} ± {statistics.stdev(values):.2g}' if spread else mean
 
 
 def picture(strips, columns=2):

@@ -255,6 +255,7 @@ def test_reconstructions_come_with_their_images_from_any_checkpoint(run):
   assert Image.open(workdir / 'reconstruct' / 'grid.png').width > 8 * 64
 
 
+@pytest.mark.slow
 def test_the_ann_vae_is_evaluated_alike_and_stands_beside(run):
   config, workdir, _ = run
   other = workdir.with_name(f'{workdir.name}_ann')

@@ -15,7 +15,7 @@ from fsvae_jax.models.readouts import READOUTS
 from fsvae_jax.run import writer
 from tests import smoke
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures('quick_compilation')]
 
 
 class Prior(nn.Module):

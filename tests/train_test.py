@@ -343,7 +343,7 @@ def gradients(config, parts=1, devices=1, training=True):
   return jax.device_get(results), str(program.jaxpr)
 
 
-@pytest.mark.parametrize('name', ['fsvae', 'ann_vae'])
+@pytest.mark.parametrize('name', [pytest.param('fsvae', marks=pytest.mark.slow), 'ann_vae'])
 def test_micro_batches_give_the_gradient_of_the_whole_but_for_statistics(config, name):
   """On running statistics, not the batch's, images are independent: nothing may differ."""
   if name == 'ann_vae':

@@ -162,7 +162,8 @@ def test_a_sample_with_a_label_begins_with_a_pattern_of_its_class():
   np.testing.assert_allclose(of_second_B[label_B < 0].mean(), SHARES[1], atol=0.06)
 
 
-@pytest.mark.parametrize('classes', [pytest.param(0, marks=pytest.mark.slow), 10])
+@pytest.mark.slow
+@pytest.mark.parametrize('classes', [0, 10])
 def test_a_run_ends_with_patterns_of_its_training_images(tmp_path, monkeypatch, classes):
   monkeypatch.setattr(train, 'test', lambda *_: {})  # whose programs take long to compile
   fields = {'latent': 'mixture', 'components': 7, 'classes': classes}
