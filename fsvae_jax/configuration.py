@@ -54,7 +54,7 @@ def load(text: str) -> ConfigDict:
     try:
       inspect.signature(get_config).bind(*arguments)
     except TypeError as error:
-      way = 'leave away what is behind the colon' if argument else 'give it behind a colon'
+      way = 'leave out what is behind the colon' if argument else 'give it behind a colon'
       raise ValueError(
         f'{path}: get_config() does not take --config={text}: {error}; {way}'
       ) from error
@@ -157,12 +157,12 @@ def _last_of_each(arguments):
 @contextlib.contextmanager
 def _importing_beside(path):
   """Lets a file import those of its folder, as a script may; all others come first."""
-  folder = str(path.resolve().parent)
-  sys.path.append(folder)
+  before = sys.path
+  sys.path = [*before, str(path.resolve().parent)]
   try:
     yield
   finally:
-    sys.path.remove(folder)
+    sys.path = before
 
 
 def _lacking(config):

@@ -184,7 +184,7 @@ def restore(config: ConfigDict, workdir: str | pathlib.Path, step: Any = None) -
   workdir = workdirs.check(workdir)
   fields.check_all(config)
   try:
-    model, mesh = models.make(config.model), sharding.make_mesh()
+    model = models.make(config.model)
   except TypeError as error:  # a field of another version
     raise ValueError(f'{workdir}/config.json is of another version: {error}') from error
   if not (workdir / 'checkpoints').is_dir():
@@ -192,6 +192,7 @@ def restore(config: ConfigDict, workdir: str | pathlib.Path, step: Any = None) -
       f'{workdir} has no checkpoints: train there first, or name another --workdir'
     )
   workdirs.check_same(workdir, config.to_dict(), ('model', 'data'))
+  mesh = sharding.make_mesh()
   variables = jax.eval_shape(model.init, jax.random.key(0))
   like = {'step': jax.ShapeDtypeStruct((), np.int32), 'variables': variables}
   like['ema'] = variables if config.train.ema_decay else {}

@@ -81,9 +81,14 @@ def test_a_file_of_ones_own_starts_from_one_of_the_packages(own, monkeypatch):
   assert configuration.load(f'{with_colon}/my.py:wide').model.features == (64, 64)
 
 
-def test_a_file_of_ones_own_may_import_files_beside_it_and_leaves_the_path_alone(tmp_path):
+@pytest.mark.parametrize('known', [False, True])  # to the caller
+def test_a_file_of_ones_own_may_import_files_beside_it_and_leaves_the_path_alone(
+  tmp_path, monkeypatch, known
+):
   (tmp_path / 'beside.py').write_text('WIDTHS = (8, 16)')
   (tmp_path / 'my.py').write_text('from beside import WIDTHS\n' + OWN.replace('(64, 64)', 'WIDTHS'))
+  if known:
+    monkeypatch.setattr(sys, 'path', [str(tmp_path), *sys.path])
   before = list(sys.path)
   assert configuration.load(f'{tmp_path}/my.py:wide').model.features == (8, 16)
   assert sys.path == before

@@ -111,14 +111,17 @@ def join(
 
 
 def _check_devices():
-  """Raises RuntimeError, saying what to do, where JAX has no device of those it was told to use."""
+  """Raises RuntimeError, saying what to do, where JAX cannot use the platform it was told to."""
   try:
     jax.devices()
-  except (AssertionError, RuntimeError) as error:  # for cuda without its plugin JAX only asserts
-    asked = os.environ.get('JAX_PLATFORMS', '')
+  except (AssertionError, RuntimeError) as error:
+    asked = os.environ.get('JAX_PLATFORMS')
+    if not asked:
+      raise
+    why = str(error) or 'its plugin is not installed'  # for cuda without one JAX only asserts
     raise RuntimeError(
-      f'JAX_PLATFORMS is {asked!r}, and JAX has no such device here ({error}): leave it away, set '
-      "it to cpu, or install JAX for yours: pip install 'fsvae_jax[cuda]' or 'fsvae_jax[tpu]'"
+      f'JAX_PLATFORMS is {asked!r}, which JAX cannot use here ({why}): unset it, set it to cpu, or '
+      "install what it needs: pip install 'fsvae_jax[cuda]' or 'fsvae_jax[tpu]'"
     ) from error
 
 
