@@ -65,3 +65,8 @@ def cache(tmp_path_factory):
 def config(cache):
   """The smallest run's."""
   return smoke.config(cache)
+
+
+@pytest.fixture
+def ann(cache):
+  return smoke.ann_config(cache)

@@ -46,6 +46,16 @@ def config(cache, **fields):
   return c
 
 
+def ann_config(cache):
+  """The smallest run of the ANN, which compiles in a quarter of the time: for what is of any run's
+  files, signals and checkpoints, whatever it computes."""
+  from fsvae_jax.configs import default
+
+  c = config(cache)
+  c.update(default.of_kind(c, 'ann', batches=10))
+  return c
+
+
 def start(workdir, cache, fields, model_of='', *, devices=1, group=()):
   """Starts `main` below as a process; `group` is (coordinator, processes, process)."""
   command = [sys.executable, '-m', 'tests.smoke', workdir, cache, json.dumps(fields), model_of]

@@ -20,7 +20,6 @@ from flax import traverse_util
 
 from fsvae_jax import data, inference, models, train, training_step
 from fsvae_jax.compute import chunks
-from fsvae_jax.configs import default
 from fsvae_jax.models import networks
 from fsvae_jax.run import checkpoint, sharding, states, workdir, writer
 from tests import smoke
@@ -54,23 +53,10 @@ def trained(cache, tmp_path_factory):
   return train.train_and_evaluate(smoke.config(cache), workdir), workdir
 
 
-def ann_config(cache):
-  """The smallest run of the ANN, which compiles in a quarter of the time: for what is of any run's
-  files, signals and checkpoints, whatever it computes."""
-  config = smoke.config(cache)
-  config.update(default.of_kind(config, 'ann', batches=10))
-  return config
-
-
-@pytest.fixture
-def ann(cache):
-  return ann_config(cache)
-
-
 @pytest.fixture(scope='module')
 def trained_ann(cache, tmp_path_factory):
   workdir = tmp_path_factory.mktemp('trained') / 'ann'
-  train.train_and_evaluate(ann_config(cache), workdir)
+  train.train_and_evaluate(smoke.ann_config(cache), workdir)
   return workdir
 
 
@@ -344,10 +330,9 @@ def gradients(config, parts=1, devices=1, training=True):
 
 
 @pytest.mark.parametrize('name', [pytest.param('fsvae', marks=pytest.mark.slow), 'ann_vae'])
-def test_micro_batches_give_the_gradient_of_the_whole_but_for_statistics(config, name):
+def test_micro_batches_give_the_gradient_of_the_whole_but_for_statistics(config, ann, name):
   """On running statistics, not the batch's, images are independent: nothing may differ."""
-  if name == 'ann_vae':
-    config.update(default.of_kind(config, 'ann', batches=10))
+  config = {'fsvae': config, 'ann_vae': ann}[name]
   (one, _, one_metrics), _ = gradients(config, devices=2, training=False)
   (four, _, four_metrics), _ = gradients(config, parts=4, devices=2, training=False)
   assert optax.tree.norm(one) > 1e-2
@@ -375,11 +360,10 @@ def test_training_with_a_price_on_energy_takes_less_of_it(config, tmp_path):
   assert np.mean(energy[-5:]) < 0.9 * np.mean(energy[:5])
 
 
-def test_a_price_on_energy_is_refused_where_nothing_spikes(config, tmp_path):
-  config.update(default.of_kind(config, 'ann', batches=10))
-  config.train.energy_weight = 1.0
+def test_a_price_on_energy_is_refused_where_nothing_spikes(ann, tmp_path):
+  ann.train.energy_weight = 1.0
   with pytest.raises(ValueError, match='train.energy_weight is 1.0, but ann_vae has no spikes'):
-    train.train_and_evaluate(config, tmp_path / 'run')
+    train.train_and_evaluate(ann, tmp_path / 'run')
   assert not (tmp_path / 'run').exists()
 
 

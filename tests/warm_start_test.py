@@ -8,7 +8,6 @@ import pytest
 from flax import traverse_util
 
 from fsvae_jax import data, inference, models, train, training_step, warm_start
-from fsvae_jax.configs import default
 from fsvae_jax.run import checkpoint, states, writer
 from fsvae_jax.run import workdir as runs
 from tests import smoke
@@ -101,9 +100,7 @@ def test_what_has_another_shape_begins_anew_and_is_named(config, short, tmp_path
   assert not any(name.startswith(('encoder/conv', 'decoder/conv')) for name in anew)
 
 
-def test_spikes_begin_with_the_convolutions_of_the_ann(config, cache, tmp_path):
-  ann = smoke.config(cache)
-  ann.update(default.of_kind(ann, 'ann', batches=10))
+def test_spikes_begin_with_the_convolutions_of_the_ann(config, ann, tmp_path):
   theirs = flat(begun(ann, tmp_path / 'ann'))
   config.train.start = str(tmp_path / 'ann')
   run = train.prepare(config, tmp_path / 'run')
@@ -117,12 +114,11 @@ def test_spikes_begin_with_the_convolutions_of_the_ann(config, cache, tmp_path):
     np.testing.assert_allclose(flat(state.variables)[name], config.model.v_th * theirs[name])
 
 
-def test_a_start_is_looked_at_once_and_a_run_goes_on_without_it(config, tmp_path):
-  config.update(default.of_kind(config, 'ann', batches=10))  # compiles in a quarter of the time
-  begun(config, tmp_path / 'first')
-  config.train.start = str(tmp_path / 'first')
-  train.train_and_evaluate(config, tmp_path / 'run')
-  assert train.prepare(config, tmp_path / 'run').start == {}
+def test_a_start_is_looked_at_once_and_a_run_goes_on_without_it(ann, tmp_path):
+  begun(ann, tmp_path / 'first')
+  ann.train.start = str(tmp_path / 'first')
+  train.train_and_evaluate(ann, tmp_path / 'run')
+  assert train.prepare(ann, tmp_path / 'run').start == {}
 
 
 def test_what_a_killed_save_leaves_is_no_run_that_goes_on_without_its_start(config, tmp_path):
