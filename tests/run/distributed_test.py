@@ -161,3 +161,14 @@ def test_a_platform_that_is_not_there_is_named_with_the_ways_out(platform):
   assert done.returncode == 1 and 'joined' not in done.stdout
   words = done.stderr.splitlines()[-1]
   assert f"JAX_PLATFORMS is '{platform}'" in words and 'cpu' in words and 'fsvae_jax[cuda]' in words
+
+
+def test_an_error_of_devices_that_nobody_named_stays_itself(monkeypatch):
+  def devices():
+    raise RuntimeError('the TPU is in use by another process')
+
+  monkeypatch.delenv('JAX_PLATFORMS', raising=False)
+  monkeypatch.setattr(jax, 'devices', devices)
+  with pytest.raises(RuntimeError, match='^the TPU is in use by another process$'):
+    with distributed.joined():
+      pass
