@@ -257,7 +257,7 @@ def test_recipes_train_what_is_not_finished_and_rank_by_held_out_images(
   assert study.trained == [('T=4', 0, 540), ('T=2', 0, 540)]
   printed = main(recipes, *flags, '--seeds', 2, '--budget', 'epochs', '--amount', 0.5)
   assert study.trained[2:] == [('T=4', 1, 540), ('T=2', 1, 540)]  # the first seed is not run again
-  assert printed.index('| T=2 (2) | 2 ± 0 | 10.5 ± 0.71 |') < printed.index('| T=4 (2) |')
+  assert printed.index('| T=2 (2) | 2 ± 0 | 10.5 ± 0.71 | 7 |') < printed.index('| T=4 (2) |')
   page = tmp_path / 'recipes.md'
   own = '# Recipes\n\nOwn words.\n\n## Own section\n\nMore.\n'
   page.write_text(own)

@@ -18,13 +18,17 @@ def small(timesteps, latent_dim, draws):
       image_size=4, features=(4,), timesteps=timesteps, latent_dim=latent_dim, draws=draws
     )
   )
-  variables = fsvae.init(nets, jax.random.key(0))
+  return nets, firing(fsvae.init(nets, jax.random.key(0)))
+
+
+def firing(variables):
+  """With running statistics so small, and unlike, that neurons fire outside of training too."""
   keys = iter(jax.random.split(jax.random.key(1), 1000))
   stats = jax.tree.map(
     lambda x: x * jax.random.uniform(next(keys), x.shape, minval=0.05, maxval=0.3),
     variables['batch_stats'],
   )
-  return nets, {**variables, 'batch_stats': stats}
+  return {**variables, 'batch_stats': stats}
 
 
 def oracle(nets, name, variables, picks_BTD, x_BTD=None):
@@ -57,7 +61,7 @@ def test_carried_state_equals_prefix_recomputation(timesteps, latent_dim, draws)
 def test_scheduled_sampling_comes_at_the_rate_of_the_schedule_and_in_training_alone():
   sizes = {'image_size': 4, 'features': (4,), 'timesteps': 9, 'latent_dim': 8, 'draws': 5}
   model = fsvae.make(**sizes, scheduled_sampling=(0.0, 1.0))
-  variables, draws = model.init(jax.random.key(0)), model.draw(jax.random.key(1), 16)
+  variables, draws = firing(model.init(jax.random.key(0))), model.draw(jax.random.key(1), 16)
   image = jax.random.uniform(jax.random.key(2), (16, 4, 4, 1), jnp.float32, -1, 1)
 
   loss = jax.jit(model.loss, static_argnames='train')
