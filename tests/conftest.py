@@ -38,13 +38,12 @@ def small_process():
 
 
 @pytest.fixture(scope='session', autouse=True)
-def compilation_cache(tmp_path_factory):
-  """All workers, and the processes that they start, share what is compiled."""
-  of_worker = tmp_path_factory.getbasetemp()
-  together = of_worker.parent if 'PYTEST_XDIST_WORKER' in os.environ else of_worker
-  jax.config.update('jax_compilation_cache_dir', str(together / 'compiled'))
+def compilation_cache(pytestconfig):
+  """All workers, the processes that they start, and later runs share what is compiled."""
+  compiled = str(pytestconfig.cache.mkdir('compiled'))
+  jax.config.update('jax_compilation_cache_dir', compiled)
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.1)
-  os.environ['JAX_COMPILATION_CACHE_DIR'] = str(together / 'compiled')
+  os.environ['JAX_COMPILATION_CACHE_DIR'] = compiled
 
 
 @pytest.fixture(scope='module')

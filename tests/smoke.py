@@ -13,13 +13,15 @@ import sys
 import jax
 
 ROOT = pathlib.Path(__file__).parent.parent
-# What jax 0.10 makes loops with by default takes XLA twice as long to compile; 0.12 has one way.
-QUICK_LOOPS = ' --xla_cpu_use_fusion_emitters=false' if jax.__version_info__[:2] == (0, 10) else ''
+# Programs are compiled in one piece, not in 32 at once: the workers have all cores at work already.
+QUICK = '--xla_cpu_parallel_codegen_split_count=1'
+if jax.__version_info__[:2] == (0, 10):  # its loops take XLA twice as long; 0.12 has one way
+  QUICK += ' --xla_cpu_use_fusion_emitters=false'
 
 
 def xla_flags(devices):
   """XLA_FLAGS of a process of the tests, with so many simulated devices."""
-  return f'--xla_force_host_platform_device_count={devices}{QUICK_LOOPS}'
+  return f'--xla_force_host_platform_device_count={devices} {QUICK}'
 
 
 def config(cache, **fields):
