@@ -3,6 +3,7 @@
 import gc
 import os
 import pathlib
+import shutil
 import signal
 
 import jax
@@ -13,6 +14,15 @@ from tests import smoke
 os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} {smoke.xla_flags(4)}'
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup as well, which has it ignored
+
+
+COMPILED = smoke.ROOT / '.pytest_cache' / 'compiled'  # 30 MB a run of the tests
+
+
+def pytest_configure(config):
+  whole_run = not hasattr(config, 'workerinput')
+  if whole_run and sum(file.stat().st_size for file in COMPILED.glob('*')) > 1e9:
+    shutil.rmtree(COMPILED)
 
 
 def pytest_addoption(parser):
@@ -38,12 +48,14 @@ def small_process():
 
 
 @pytest.fixture(scope='session', autouse=True)
-def compilation_cache(pytestconfig):
-  """All workers, the processes that they start, and later runs share what is compiled."""
-  compiled = str(pytestconfig.cache.mkdir('compiled'))
-  jax.config.update('jax_compilation_cache_dir', compiled)
+def compilation_cache(tmp_path_factory):
+  """All workers, and later runs, share what is compiled; so do the processes that they start, but
+  for one run: of those some are killed, which may leave half a program."""
+  of_worker = tmp_path_factory.getbasetemp()
+  together = of_worker.parent if 'PYTEST_XDIST_WORKER' in os.environ else of_worker
+  os.environ['JAX_COMPILATION_CACHE_DIR'] = str(together / 'compiled')
+  jax.config.update('jax_compilation_cache_dir', str(COMPILED))
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.1)
-  os.environ['JAX_COMPILATION_CACHE_DIR'] = compiled
 
 
 @pytest.fixture(scope='module')
