@@ -10,6 +10,8 @@ import pytest
 from docs import generated
 from fsvae_jax import configuration, fields
 
+pytestmark = pytest.mark.usefixtures('quick_compilation')
+
 ROOT = pathlib.Path(__file__).parent.parent
 FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 ROOMS = generated.rooms()

@@ -66,7 +66,7 @@ def keep(path, log):
 def test_statistics_are_computed_once_by_whoever_comes_first(tmp_path):
   path, log = tmp_path / 'kept' / 'x.npz', tmp_path / 'log'
   spawn = multiprocessing.get_context('spawn')
-  group = [spawn.Process(target=keep, args=(path, log)) for _ in range(3)]
+  group = [spawn.Process(target=keep, args=(path, log)) for _ in range(2)]
   for process in group:
     process.start()
   for process in group:

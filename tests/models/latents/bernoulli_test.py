@@ -1,5 +1,7 @@
 """The autoregressive samplers against a naive oracle, and their properties."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,16 +20,14 @@ def small(timesteps, latent_dim, draws):
       image_size=4, features=(4,), timesteps=timesteps, latent_dim=latent_dim, draws=draws
     )
   )
-  return nets, firing(fsvae.init(nets, jax.random.key(0)))
+  return nets, firing(jax.jit(functools.partial(fsvae.init, nets))(jax.random.key(0)))
 
 
 def firing(variables):
   """With running statistics so small, and unlike, that neurons fire outside of training too."""
-  keys = iter(jax.random.split(jax.random.key(1), 1000))
-  stats = jax.tree.map(
-    lambda x: x * jax.random.uniform(next(keys), x.shape, minval=0.05, maxval=0.3),
-    variables['batch_stats'],
-  )
+  rng = np.random.default_rng(1)
+  scaled = lambda x: x * rng.uniform(0.05, 0.3, x.shape).astype(np.float32)
+  stats = jax.tree.map(scaled, variables['batch_stats'])
   return {**variables, 'batch_stats': stats}
 
 
@@ -51,9 +51,10 @@ def test_carried_state_equals_prefix_recomputation(timesteps, latent_dim, draws)
   picks = draws['picks']
   x_BTD = jax.random.bernoulli(jax.random.key(3), 0.4, picks.shape).astype(jnp.float32)
   z = nets.latent.encode(run, x_BTD, draws)
-  np.testing.assert_array_equal(z, oracle(nets, 'posterior', variables, picks, x_BTD))
+  of_prefixes = jax.jit(functools.partial(oracle, nets), static_argnums=0)
+  np.testing.assert_array_equal(z, of_prefixes('posterior', variables, picks, x_BTD))
   sampled = nets.latent.sample(run, draws)
-  np.testing.assert_array_equal(sampled, oracle(nets, 'prior', variables, picks))
+  np.testing.assert_array_equal(sampled, of_prefixes('prior', variables, picks))
   if timesteps > 1:
     assert 0.02 < float(z.mean()) < 0.98  # a comparison of constants would prove nothing
 
@@ -61,7 +62,10 @@ def test_carried_state_equals_prefix_recomputation(timesteps, latent_dim, draws)
 def test_scheduled_sampling_comes_at_the_rate_of_the_schedule_and_in_training_alone():
   sizes = {'image_size': 4, 'features': (4,), 'timesteps': 9, 'latent_dim': 8, 'draws': 5}
   model = fsvae.make(**sizes, scheduled_sampling=(0.0, 1.0))
-  variables, draws = firing(model.init(jax.random.key(0))), model.draw(jax.random.key(1), 16)
+  variables, draws = (
+    firing(jax.jit(model.init)(jax.random.key(0))),
+    model.draw(jax.random.key(1), 16),
+  )
   image = jax.random.uniform(jax.random.key(2), (16, 4, 4, 1), jnp.float32, -1, 1)
 
   loss = jax.jit(model.loss, static_argnames='train')
@@ -111,7 +115,7 @@ def test_the_model_has_the_gradient_that_is_asked_for():
   def grad_of(**fields):
     sizes = {'image_size': 4, 'features': (4,), 'timesteps': 2, 'latent_dim': 3, 'draws': 4}
     model = fsvae.make(**sizes, surrogate='triangle', **fields)
-    variables = model.init(jax.random.key(0))
+    variables = jax.jit(model.init)(jax.random.key(0))
     batch = {'image': jax.random.uniform(jax.random.key(1), (6, 4, 4, 1), minval=-1)}
     draws = model.draw(jax.random.key(2), 6)
     loss = lambda params: model.loss({**variables, 'params': params}, batch, draws)[0]
