@@ -16,7 +16,7 @@ jax.config.update('jax_numpy_rank_promotion', 'raise')
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup as well, which has it ignored
 
 
-COMPILED = smoke.ROOT / '.pytest_cache' / 'compiled'  # 30 MB a run of the tests
+COMPILED = smoke.ROOT / '.pytest_cache' / 'd' / 'compiled'  # 30 MB; --cache-clear empties it
 
 
 def pytest_configure(config):
@@ -48,14 +48,11 @@ def small_process():
 
 
 @pytest.fixture(scope='session', autouse=True)
-def compilation_cache(tmp_path_factory):
-  """All workers, and later runs, share what is compiled; so do the processes that they start, but
-  for one run: of those some are killed, which may leave half a program."""
-  of_worker = tmp_path_factory.getbasetemp()
-  together = of_worker.parent if 'PYTEST_XDIST_WORKER' in os.environ else of_worker
-  os.environ['JAX_COMPILATION_CACHE_DIR'] = str(together / 'compiled')
+def compilation_cache():
+  """All workers, the processes that they start, and later runs share what is compiled."""
   jax.config.update('jax_compilation_cache_dir', str(COMPILED))
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.1)
+  os.environ['JAX_COMPILATION_CACHE_DIR'] = str(COMPILED)
 
 
 @pytest.fixture(scope='module')
