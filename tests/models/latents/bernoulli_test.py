@@ -62,10 +62,8 @@ def test_carried_state_equals_prefix_recomputation(timesteps, latent_dim, draws)
 def test_scheduled_sampling_comes_at_the_rate_of_the_schedule_and_in_training_alone():
   sizes = {'image_size': 4, 'features': (4,), 'timesteps': 9, 'latent_dim': 8, 'draws': 5}
   model = fsvae.make(**sizes, scheduled_sampling=(0.0, 1.0))
-  variables, draws = (
-    firing(jax.jit(model.init)(jax.random.key(0))),
-    model.draw(jax.random.key(1), 16),
-  )
+  variables = firing(jax.jit(model.init)(jax.random.key(0)))
+  draws = model.draw(jax.random.key(1), 16)
   image = jax.random.uniform(jax.random.key(2), (16, 4, 4, 1), jnp.float32, -1, 1)
 
   loss = jax.jit(model.loss, static_argnames='train')
