@@ -112,7 +112,7 @@ def run(config, images, test_images, seed, steps, every, pytorch_init, start):
   model = models.make(config.model)
   optimizer = states.make_optimizer(config.train, steps)
   init_key, train_key, test_key = jax.random.split(jax.random.key(seed), 3)
-  variables = jax.jit(model.init)(init_key)
+  variables = model.init(init_key)
   if pytorch_init:
     pixels = variables['params']['decoder']['pixels']
     total = float(filters.readout_weights(config.model.timesteps).sum())

@@ -74,6 +74,9 @@ VARIANTS = {
   'mixture': STRONG | {'model.latent': 'mixture'},
   **{f'T={t}': STRONG | {'model.timesteps': t} for t in (2, 4, 16)},
   **{f'K={k}': STRONG | {'model.draws': k} for k in (1, 2, 10, 20)},
+  **{f'D={d}': STRONG | {'model.latent_dim': d} for d in (64, 192, 256)},
+  'D=192, K=2': STRONG | {'model.latent_dim': 192, 'model.draws': 2},
+  'D=256, K=2': STRONG | {'model.latent_dim': 256, 'model.draws': 2},
   **{
     name: STRONG | {'model.surrogate': name}
     for name in ('reference_rectangle', 'paper_rectangle', 'arctan', 'sigmoid', 'fast_sigmoid')

@@ -4,7 +4,6 @@
 """
 
 import argparse
-import functools
 import itertools
 import json
 import math
@@ -85,9 +84,7 @@ def test_fidelity_prints_the_learning_curve(main, mnist, tmp_path):
 
 def test_every_kind_of_statistics_gives_a_first_pass():
   nets = fsvae.build(fsvae.FSVAEConfig(features=(4, 4), timesteps=2, latent_dim=6, draws=3))
-  variables = jax.jit(lambda key: jax.jit(functools.partial(fsvae.init, nets))(key))(
-    jax.random.key(0)
-  )
+  variables = fsvae.init(nets, jax.random.key(0))
   x_BTD = jax.random.bernoulli(jax.random.key(1), 0.5, (8, 2, 6)).astype(jax.numpy.float32)
   draws = {'picks': jax.numpy.zeros((8, 2, 6), jax.numpy.int32)}
   others = {name: f for name, f in fidelity.STATISTICS.items() if f}
@@ -384,7 +381,7 @@ def test_spikes_of_a_simulator_are_compared_layer_by_layer(main, monkeypatch, tm
 def test_a_prior_given_all_steps_reconstructs_and_given_none_samples():
   own = {'image_size': 8, 'features': (4,), 'timesteps': 3, 'latent_dim': 5, 'draws': 3}
   nets, key = fsvae.build(fsvae.FSVAEConfig(**own)), jax.random.key(0)
-  variables = jax.jit(functools.partial(fsvae.init, nets))(key)
+  variables = fsvae.init(nets, key)
   stats = jax.tree.map(lambda x: 0.05 * np.ones_like(x), variables['batch_stats'])
   variables, model = variables | {'batch_stats': stats}, fsvae.make(**own)
   z_BTD = (np.random.default_rng(0).random((4, 3, 5)) < 0.5).astype(np.float32)

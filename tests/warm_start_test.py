@@ -41,7 +41,7 @@ def variables(cache):
 
 def begun(config, workdir):
   """A run at step 0, as an imported checkpoint leaves one, and its variables."""
-  variables = jax.jit(models.make(config.model).init)(jax.random.key(5))
+  variables = models.make(config.model).init(jax.random.key(5))
   variables = jax.tree.map(lambda x: x + 0.1, variables)
   optimizer = states.make_optimizer(config.train, 1)
   with (

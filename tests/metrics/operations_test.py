@@ -1,7 +1,5 @@
 """What layers record of their operations, against brute force; tables made of it."""
 
-import functools
-
 import chex
 import jax
 import jax.numpy as jnp
@@ -27,7 +25,7 @@ PJ = (0.9, 4.6)
 def recorded():
   """{way: (spikes [1, T, ...], operations)} of one image in a small model, by layer."""
   model = fsvae.make(timesteps=TIMESTEPS, draws=DRAWS, **SIZES)
-  variables = jax.jit(model.init)(jax.random.key(0))
+  variables = model.init(jax.random.key(0))
   # Thresholds near the membranes, so that all layers fire, and differently everywhere.
   variables['params'] = jax.tree.map(lambda x: x * 2, variables['params'])
   image = jax.random.uniform(jax.random.key(1), (1, 8, 8, 1), minval=-1)
@@ -115,7 +113,7 @@ def test_accumulates_are_those_of_every_single_spike(recorded, path):
 def test_the_loss_counts_the_same_with_the_gradient_of_every_single_spike():
   """By hand: the spikes of a training pass, as arrays, times what they reach."""
   nets = fsvae.build(fsvae.FSVAEConfig(timesteps=TIMESTEPS, draws=DRAWS, **SIZES))
-  variables = jax.jit(functools.partial(fsvae.init, nets))(jax.random.key(0))
+  variables = fsvae.init(nets, jax.random.key(0))
   image = jax.random.uniform(jax.random.key(1), (3, 8, 8, 1), minval=-1)
   draws = fsvae.draw(nets, jax.random.key(2), 3)
 

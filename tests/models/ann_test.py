@@ -42,7 +42,7 @@ def test_samples_of_the_latent_have_its_mean_and_deviation():
 @pytest.mark.parametrize('make', [ann.make_vae, ann.make_autoencoder])
 def test_training_lowers_the_loss_and_moves_the_statistics(make):
   model = make(**SMALL)
-  variables = jax.jit(model.init)(jax.random.key(0))
+  variables = model.init(jax.random.key(0))
 
   @jax.jit
   def step(variables):

@@ -25,7 +25,7 @@ BATCH = {'image': IMAGE, 'label': LABEL}
 def models(latent):
   """A model of three classes and its variables, and one without, on the same other parameters."""
   told, plain = (fsvae.make(**SIZES, latent=latent, classes=classes) for classes in (3, 0))
-  variables = jax.jit(told.init)(jax.random.key(0))
+  variables = told.init(jax.random.key(0))
   # Large enough that running statistics of no training let neurons fire.
   variables['params'] = jax.tree.map(lambda x: x * 3, variables['params'])
   like = jax.eval_shape(plain.init, jax.random.key(0))

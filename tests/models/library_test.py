@@ -33,13 +33,19 @@ BATCH = lambda name: ({'image': IMAGE}, MODELS[name].draw(KEY, 8))
 
 def init(model, key):
   """Variables of a model, with statistics so small that neurons fire outside of training too."""
-  variables = jax.jit(model.init)(key)
+  variables = model.init(key)
   return {**variables, 'batch_stats': jax.tree.map(lambda x: 0.1 * x, variables['batch_stats'])}
 
 
 @functools.cache
 def initial(name):
   return init(MODELS[name], jax.random.key(0))
+
+
+@every_model
+def test_a_model_begins_alike_alone_and_inside_a_program(name):
+  init = MODELS[name].init
+  jax.tree.map(np.testing.assert_array_equal, jax.jit(lambda key: init(key))(KEY), init(KEY))
 
 
 def test_the_spikes_that_are_compared_here_are_not_all_alike():

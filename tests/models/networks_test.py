@@ -71,7 +71,7 @@ def test_an_image_of_another_size_is_refused():
 
 def test_initial_weights_are_pytorchs_and_the_readout_starts_unsaturated():
   nets = fsvae.build(fsvae.FSVAEConfig(features=(8, 16), image_size=8, latent_dim=6, draws=3))
-  params = jax.jit(functools.partial(fsvae.init, nets))(jax.random.key(0))['params']
+  params = fsvae.init(nets, jax.random.key(0))['params']
   for path, fan_in in (
     (('encoder', 'conv_1', 'synapses'), 9 * 8),
     (('decoder', 'conv_0', 'synapses'), 9 * 8),  # transposed: PyTorch counts its outputs

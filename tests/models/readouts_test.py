@@ -30,7 +30,7 @@ def test_attention_gives_the_recorded_images_and_gradients():
 def reconstructed(readout):
   """(images, loss gradients by path) of an untrained model with that read-out."""
   model = fsvae.make(**SIZES, readout=readout)
-  variables = jax.jit(model.init)(jax.random.key(0))
+  variables = model.init(jax.random.key(0))
 
   def loss(params):
     batch, draws = {'image': IMAGE}, model.draw(jax.random.key(1), len(IMAGE))
@@ -64,7 +64,7 @@ def test_attention_in_a_model_gives_other_images_and_a_gradient_of_its_matrix(le
 def test_learned_constants_start_as_the_fixed_ones_and_have_a_gradient_in_every_layer(leaky):
   model = fsvae.make(**SIZES, learned=('tau', 'v_th'), surrogate='triangle')
   fixed = fsvae.make(**SIZES, surrogate='triangle')
-  variables = jax.jit(model.init)(jax.random.key(0))
+  variables = model.init(jax.random.key(0))
   flat = traverse_util.flatten_dict(variables['params'], sep='/')
   own = {name for name in flat if name.endswith(('/tau', '/v_th'))}
   assert len(own) == 2 * (2 + 3 + 3 + 2)
@@ -84,7 +84,7 @@ def test_learned_constants_start_as_the_fixed_ones_and_have_a_gradient_in_every_
 def of_steps(readout):
   """A model with that read-out, its variables, latents of five steps, and its decoder."""
   model = fsvae.make(**SIZES, readout=readout)
-  variables = jax.jit(model.init)(jax.random.key(0))
+  variables = model.init(jax.random.key(0))
   z_BTD = jax.random.bernoulli(jax.random.key(1), 0.5, (2, 5, 6)).astype(jnp.float32)
   return model, variables, z_BTD, jax.jit(model.decode)
 

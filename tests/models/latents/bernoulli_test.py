@@ -20,7 +20,7 @@ def small(timesteps, latent_dim, draws):
       image_size=4, features=(4,), timesteps=timesteps, latent_dim=latent_dim, draws=draws
     )
   )
-  return nets, firing(jax.jit(functools.partial(fsvae.init, nets))(jax.random.key(0)))
+  return nets, firing(fsvae.init(nets, jax.random.key(0)))
 
 
 def firing(variables):
@@ -62,7 +62,7 @@ def test_carried_state_equals_prefix_recomputation(timesteps, latent_dim, draws)
 def test_scheduled_sampling_comes_at_the_rate_of_the_schedule_and_in_training_alone():
   sizes = {'image_size': 4, 'features': (4,), 'timesteps': 9, 'latent_dim': 8, 'draws': 5}
   model = fsvae.make(**sizes, scheduled_sampling=(0.0, 1.0))
-  variables = firing(jax.jit(model.init)(jax.random.key(0)))
+  variables = firing(model.init(jax.random.key(0)))
   draws = model.draw(jax.random.key(1), 16)
   image = jax.random.uniform(jax.random.key(2), (16, 4, 4, 1), jnp.float32, -1, 1)
 
@@ -112,7 +112,7 @@ def test_the_gradient_goes_to_all_k_if_asked_and_the_value_stays_the_picked_one(
 def test_the_model_has_the_gradient_that_is_asked_for():
   sizes = {'image_size': 4, 'features': (4,), 'timesteps': 2, 'latent_dim': 3, 'draws': 4}
   make = functools.partial(fsvae.make, **sizes, surrogate='triangle')
-  variables = jax.jit(make().init)(jax.random.key(0))
+  variables = make().init(jax.random.key(0))
   batch = {'image': jax.random.uniform(jax.random.key(1), (6, 4, 4, 1), minval=-1)}
 
   def grad_of(model):

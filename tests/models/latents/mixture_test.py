@@ -1,7 +1,6 @@
 """The mixture with which a sample begins: its fit, its draws, and the prior that goes on."""
 
 import dataclasses
-import functools
 import shutil
 
 import jax
@@ -34,7 +33,7 @@ def latents(count, rng):
 def model(patterns=None):
   """A spiking model with random statistics, so that its prior fires, and with these patterns."""
   nets = fsvae.build(fsvae.FSVAEConfig(latent='mixture', components=2, **FIELDS))
-  variables = jax.jit(functools.partial(fsvae.init, nets))(KEY)
+  variables = fsvae.init(nets, KEY)
   stats = jax.tree.map(lambda x: 0.05 * jnp.ones_like(x), variables['batch_stats'])
   own = variables['batch_stats']['patterns']
   stats['patterns'] = own if patterns is None else {'mixing': jnp.eye(5), **patterns}
@@ -150,7 +149,7 @@ def test_a_step_may_be_given_in_place_of_a_sampled_one():
 
 def test_a_sample_with_a_label_begins_with_a_pattern_of_its_class():
   nets = fsvae.build(fsvae.FSVAEConfig(latent='mixture', components=2, classes=2, **FIELDS))
-  variables = jax.jit(functools.partial(fsvae.init, nets))(KEY)
+  variables = fsvae.init(nets, KEY)
   shares = {'share': jnp.asarray(SHARES), 'share_of_class': jnp.eye(2)}
   rates = {'rate': jnp.round(jnp.asarray(RATES)), 'mixing': jnp.eye(5)}
   variables['batch_stats']['patterns'] = shares | rates
