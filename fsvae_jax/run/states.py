@@ -1,6 +1,7 @@
 """What training carries from step to step, and the optimizer that moves it."""
 
 import functools
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -54,19 +55,41 @@ def make_optimizer(config: ConfigDict, total_steps: int) -> optax.GradientTransf
 def muon(rate: optax.Schedule, weight_decay: float) -> optax.GradientTransformation:
   """Muon (arXiv 2502.16982): every kernel, as a matrix of inputs by outputs, moves by its momentum
   made orthogonal, of the size that AdamW's update has; everything else moves by AdamW, with
-  Nesterov's momentum."""
-  return optax.contrib.muon(
+  Nesterov's momentum. A large kernel moves in blocks of outputs, in a quarter of the time."""
+  whole = optax.contrib.muon(
     rate,
     weight_decay=weight_decay,
     adam_weight_decay=weight_decay,
     consistent_rms=0.2,
     muon_weight_dimension_numbers=functools.partial(jax.tree.map, _as_matrix),
   )
+  in_blocks = functools.partial(jax.tree.map, _in_blocks)
+
+  def update(gradients, state, params=None):
+    updates, state = whole.update(in_blocks(gradients), state, in_blocks(params))
+    return jax.tree.map(lambda x, like: x.reshape(like.shape), updates, gradients), state
+
+  return optax.GradientTransformation(lambda params: whole.init(in_blocks(params)), update)
+
+
+LARGE = 2e8  # multiplications of a kernel's product with its transpose, of which it takes 10
+BLOCK = 128  # outputs
+
+
+def _in_blocks(x):
+  """A large kernel [inputs, outputs] as [inputs, blocks, outputs of a block]; others as before."""
+  *inputs, outputs = x.shape or (0,)
+  if x.size * min(math.prod(inputs), outputs) <= LARGE:
+    return x
+  size = next((n for n in range(BLOCK, BLOCK // 2, -1) if outputs % n == 0), outputs)
+  return x.reshape(*inputs, outputs // size, size)
 
 
 def _as_matrix(x):
-  """Kernels are [..., inputs, outputs]; scales and biases are no matrices."""
-  return optax.contrib.MuonDimensionNumbers(tuple(range(x.ndim - 1)), -1) if x.ndim > 1 else None
+  """Kernels are [..., inputs, outputs], of 2 axes or 4, and in blocks of 3 or 5; scales and biases
+  are no matrices."""
+  inputs = x.ndim - 1 - x.ndim % 2
+  return optax.contrib.MuonDimensionNumbers(tuple(range(inputs)), -1) if x.ndim > 1 else None
 
 
 # Each of a schedule and a weight decay, which is decoupled. Betas are .9 and .999, Muon's is .95.
