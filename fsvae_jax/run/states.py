@@ -64,12 +64,13 @@ def muon(rate: optax.Schedule, weight_decay: float) -> optax.GradientTransformat
     muon_weight_dimension_numbers=functools.partial(jax.tree.map, _as_matrix),
   )
   in_blocks = functools.partial(jax.tree.map, _in_blocks)
+  as_before = functools.partial(jax.tree.map, lambda x, before: x.reshape(before.shape))
 
   def update(gradients, state, params=None):
-    updates, state = whole.update(in_blocks(gradients), state, in_blocks(params))
-    return jax.tree.map(lambda x, like: x.reshape(like.shape), updates, gradients), state
+    updates, moved = whole.update(in_blocks(gradients), in_blocks(state), in_blocks(params))
+    return as_before(updates, gradients), as_before(moved, state)
 
-  return optax.GradientTransformation(lambda params: whole.init(in_blocks(params)), update)
+  return optax.GradientTransformation(whole.init, update)  # checkpoints know of no blocks
 
 
 LARGE = 2e8  # multiplications of a kernel's product with its transpose, of which it takes 10

@@ -1,5 +1,6 @@
 """Optimizer, schedules and the moving average, each against what it should do to one parameter."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -88,7 +89,10 @@ def test_muon_moves_a_large_kernel_in_blocks_of_outputs(shape, width):
   optimizer = states.make_optimizer(config, 1)
   param = jnp.zeros(shape)
   gradient = jnp.asarray(np.random.default_rng(0).normal(size=shape), jnp.float32)
-  update, _ = optimizer.update(gradient, optimizer.init(param), param)
+  state = optimizer.init(param)
+  update, moved = optimizer.update(gradient, state, param)
+  jax.tree.map(lambda x, before: chex.assert_shape(x, before.shape), moved, state)
+  assert shape in [x.shape for x in jax.tree.leaves(state)]  # momentum, as in any checkpoint
   for first in range(0, shape[1], width):
     check_orthogonal(update[:, first : first + width], gradient[:, first : first + width])
 
