@@ -25,15 +25,14 @@ def init(networks: Networks, shapes: Mapping[str, tuple[int, ...]], key: jax.Arr
   Args:
     shapes: {network: shape [1, ...] of an input}.
   """
-  return _init(tuple(networks.items()), tuple(shapes.items()), key)
+  return _init(tuple((name, network, shapes[name]) for name, network in networks.items()), key)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))  # operation by operation it takes twice as long
-def _init(networks, shapes, key):
-  of = dict(shapes)
+@functools.partial(jax.jit, static_argnums=0)  # operation by operation it takes twice as long
+def _init(networks, key):
   made = {
-    name: network.init(jax.random.fold_in(key, i), jnp.zeros(of[name], jnp.float32))
-    for i, (name, network) in enumerate(networks)
+    name: network.init(jax.random.fold_in(key, i), jnp.zeros(shape, jnp.float32))
+    for i, (name, network, shape) in enumerate(networks)
   }
   return {part: {n: made[n].get(part, {}) for n in made} for part in ('params', 'batch_stats')}
 

@@ -56,21 +56,24 @@ def muon(rate: optax.Schedule, weight_decay: float) -> optax.GradientTransformat
   """Muon (arXiv 2502.16982): every kernel, as a matrix of inputs by outputs, moves by its momentum
   made orthogonal, of the size that AdamW's update has; everything else moves by AdamW, with
   Nesterov's momentum. A large kernel moves in blocks of outputs, in a quarter of the time."""
-  whole = optax.contrib.muon(
-    rate,
-    weight_decay=weight_decay,
-    adam_weight_decay=weight_decay,
-    consistent_rms=0.2,
-    muon_weight_dimension_numbers=functools.partial(jax.tree.map, _as_matrix),
-  )
   in_blocks = functools.partial(jax.tree.map, _in_blocks)
   as_before = functools.partial(jax.tree.map, lambda x, before: x.reshape(before.shape))
 
-  def update(gradients, state, params=None):
-    updates, moved = whole.update(in_blocks(gradients), in_blocks(state), in_blocks(params))
-    return as_before(updates, gradients), as_before(moved, state)
+  def of(params):
+    return optax.contrib.muon(
+      rate,
+      weight_decay=weight_decay,
+      adam_weight_decay=weight_decay,
+      consistent_rms=0.2,
+      muon_weight_dimension_numbers=lambda _: jax.tree.map(_as_matrix, params),
+    )
 
-  return optax.GradientTransformation(whole.init, update)  # checkpoints know of no blocks
+  def update(gradients, state, params=None):
+    blocks = in_blocks(gradients), in_blocks(state), in_blocks(params)
+    updates, moved = of(gradients).update(*blocks)
+    return as_before(updates, gradients), as_before(moved, state)  # checkpoints know of no blocks
+
+  return optax.GradientTransformation(lambda params: of(params).init(params), update)
 
 
 LARGE = 2e8  # multiplications of a kernel's product with its transpose, of which it takes 10
@@ -87,10 +90,9 @@ def _in_blocks(x):
 
 
 def _as_matrix(x):
-  """Kernels are [..., inputs, outputs], of 2 axes or 4, and in blocks of 3 or 5; scales and biases
-  are no matrices."""
-  inputs = x.ndim - 1 - x.ndim % 2
-  return optax.contrib.MuonDimensionNumbers(tuple(range(inputs)), -1) if x.ndim > 1 else None
+  """Kernels are [..., inputs, outputs], and may have an axis of blocks before the last; scales and
+  biases are no matrices."""
+  return optax.contrib.MuonDimensionNumbers(tuple(range(x.ndim - 1)), -1) if x.ndim > 1 else None
 
 
 # Each of a schedule and a weight decay, which is decoupled. Betas are .9 and .999, Muon's is .95.
