@@ -14,7 +14,7 @@ from jax import lax
 from jax.sharding import PartitionSpec as P
 
 from fsvae_jax.compute import checks, platform
-from fsvae_jax.compute.layout import join_parts, shards, take_part
+from fsvae_jax.compute.layout import join_parts, shards, take_part, vary_alike
 
 CACHE_BYTES = 2**21  # of the larger of a chunk's argument and result
 
@@ -38,7 +38,7 @@ def in_chunks(function: Callable, shared, x_B: jax.Array, size: int | None = Non
   x_B = checks.floats('x_B', x_B, 'B', ...)
   if size is None:
     size = fitting(x_B.shape, jax.eval_shape(function, shared, x_B).shape)
-  return _in_chunks(function, checks.count('size', size, 1), shared, x_B)
+  return _in_chunks(function, checks.count('size', size, 1), *vary_alike((shared, x_B)))
 
 
 def fitting(*shapes_B: tuple[int, ...]) -> int:

@@ -13,7 +13,7 @@ import numpy as np
 from jax import lax
 
 from fsvae_jax.compute import checks, platform
-from fsvae_jax.compute.layout import interleave, reshape
+from fsvae_jax.compute.layout import interleave, reshape, vary_alike
 from fsvae_jax.compute.linear import EXACT, kernel_gradient, matmul
 
 _DIMS = ('NHWC', 'HWIO', 'NHWC')
@@ -58,7 +58,7 @@ def conv_transpose_stride1(x_NHWC: jax.Array, kernel: jax.Array) -> jax.Array:
 def _checked(x_NHWC, kernel):
   x_NHWC = checks.floats('x_NHWC', x_NHWC, 'N', 'H', 'W', 'C')
   kernel = checks.floats('kernel', kernel, 3, 3, x_NHWC.shape[-1], 'out')
-  return checks.promoted(x_NHWC, kernel)
+  return vary_alike(checks.promoted(x_NHWC, kernel))
 
 
 def _native(x, kernel, strides, padding):

@@ -62,11 +62,27 @@ def batch_split(batch: int) -> P | None:
 
 def lay_like(x: jax.Array, other: jax.Array) -> jax.Array:
   """x with its batch split over the devices as `other`'s is; within shard_map, as varying."""
-  if AxisType.Manual in jax.typeof(other).sharding.mesh.axis_types:
-    varying = (jax.typeof(array).manual_axis_type.varying for array in (other, x))
-    x = lax.pcast(x, tuple(next(varying) - next(varying)), to='varying')
+  x, _ = vary_alike((x, other))
   split = split_like(other)
   return x if split is None or split == split_like(x) else jax.sharding.reshard(x, split)
+
+
+def vary_alike(arrays):
+  """`arrays`, a pytree; within shard_map, all of them varying over the axes that any varies over.
+
+  A gradient written by hand is that of one device's part. What JAX then gives an array that was the
+  same on all devices is the sum of theirs.
+  """
+  leaves, tree = jax.tree.flatten(arrays)
+  axes = [_varying(array) for array in leaves]
+  lacking = [frozenset().union(*axes) - own for own in axes]
+  cast = lambda x, names: lax.pcast(x, tuple(names), to='varying') if names else x
+  return tree.unflatten(map(cast, leaves, lacking))
+
+
+def _varying(x):
+  within = AxisType.Manual in jax.typeof(x).sharding.mesh.axis_types
+  return jax.typeof(x).manual_axis_type.varying if within else frozenset()
 
 
 def whole(x: jax.Array) -> jax.Array:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from fsvae_jax.compute import checks
-from fsvae_jax.compute.layout import reshape, split_like
+from fsvae_jax.compute.layout import reshape, split_like, vary_alike
 
 # By default, accelerators round the inputs of float32 products, to bfloat16 or TF32.
 EXACT = lax.Precision.HIGHEST
@@ -24,6 +24,7 @@ def matmul(x: jax.Array, kernel_IO: jax.Array) -> jax.Array:
   """
   kernel_IO = checks.floats('kernel_IO', kernel_IO, 'I', 'O')
   x, kernel_IO = checks.promoted(checks.floats('x', x, ..., kernel_IO.shape[0]), kernel_IO)
+  x, kernel_IO = vary_alike((x, kernel_IO))
   return reshape(_matmul(_rows(x), kernel_IO), *x.shape[:-1], kernel_IO.shape[-1])
 
 

@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 
 from fsvae_jax.compute import checks
-from fsvae_jax.compute.layout import per_channel, wide, wide_type
+from fsvae_jax.compute.layout import per_channel, vary_alike, wide, wide_type
 from fsvae_jax.compute.recurrence import at, scan
 from fsvae_jax.spiking import surrogate as surrogates
 
@@ -122,7 +122,7 @@ def lif(
   x_BTF, shared = _checked(neuron, x_BTF, gain_C, offset_C, constants)
   residue_BF = checks.floats('residue_BF', residue_BF, x_BTF.shape[0], *x_BTF.shape[2:])
   shared, residue_BF = _as_membranes(x_BTF, (shared, residue_BF))
-  return _lif(neuron, x_BTF, shared, residue_BF)
+  return _lif(neuron, *vary_alike((x_BTF, shared, residue_BF)))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -159,7 +159,7 @@ def lif_readout(
   x_BTF, shared = _checked(neuron, x_BTF, gain_C, offset_C, constants)
   weight_T = checks.floats('weight_T', weight_T, x_BTF.shape[1])
   shared, weight_T = _as_membranes(x_BTF, (shared, weight_T))
-  return _readout(neuron, x_BTF, shared, weight_T)
+  return _readout(neuron, *vary_alike((x_BTF, shared, weight_T)))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))

@@ -203,6 +203,27 @@ def test_a_model_runs_inside_a_callers_shard_map(checked):
   np.testing.assert_allclose(jax.jit(split)(initial('fsvae'), image), want, atol=1e-6)
 
 
+def test_gradients_inside_a_callers_checked_shard_map_are_those_of_a_loop_over_the_parts():
+  own, model, variables = mesh((4,), ('b',), AxisType.Explicit), MODELS['fsvae'], initial('fsvae')
+
+  def loss(params, image):
+    return model.loss({**variables, 'params': params}, {'image': image}, model.draw(KEY, 2))[0]
+
+  def local(params, image):  # the parameters are the same on all devices: theirs are summed
+    return jax.grad(lambda params: jax.lax.pmean(loss(params, image), 'b'))(params)
+
+  def loop(params):
+    return sum(loss(params, IMAGE[i : i + 2]) for i in range(0, 8, 2)) / 4
+
+  split = jax.shard_map(local, mesh=own, in_specs=(P(), P('b')), out_specs=P())
+  image = jax.device_put(IMAGE, NamedSharding(own, P('b')))
+  want = jax.device_get(jax.jit(jax.grad(loop))(variables['params']))
+  for network in ('encoder', 'posterior', 'prior', 'decoder'):
+    assert any(np.any(leaf) for leaf in jax.tree.leaves(want[network])), network
+  got = jax.device_get(jax.jit(split)(variables['params'], image))
+  chex.assert_trees_all_close(got, want, rtol=1e-4, atol=1e-6)
+
+
 @every_model
 def test_vmap_over_models_is_a_loop_over_them(name):
   model = MODELS[name]
