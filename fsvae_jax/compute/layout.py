@@ -73,11 +73,13 @@ def vary_alike(arrays):
   A gradient written by hand is that of one device's part. What JAX then gives an array that was the
   same on all devices is the sum of theirs.
   """
-  leaves, tree = jax.tree.flatten(arrays)
-  axes = [_varying(array) for array in leaves]
-  lacking = [frozenset().union(*axes) - own for own in axes]
-  cast = lambda x, names: lax.pcast(x, tuple(names), to='varying') if names else x
-  return tree.unflatten(map(cast, leaves, lacking))
+  axes = frozenset().union(*map(_varying, jax.tree.leaves(arrays)))
+
+  def cast(x):
+    lacking = tuple(axes - _varying(x))
+    return lax.pcast(x, lacking, to='varying') if lacking else x
+
+  return jax.tree.map(cast, arrays)
 
 
 def _varying(x):

@@ -2,11 +2,43 @@
 
 import contextlib
 import errno
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 FORBIDDEN = errno.EACCES, errno.EPERM
 # What the system says of a storage or of this process, not of a file.
 STORAGE = errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.ETIMEDOUT, errno.ENOMEM
+
+NAMED = 20  # of the files that cannot be used; then the search for others ends
+
+
+class Unusable(ValueError):
+  """A fault of one file; what is wrong with others can be told with it."""
+
+  def __init__(self, name: object, message: str):
+    super().__init__(message)
+    self.name = str(name)
+
+
+def each(function: Callable[[Any], Any], items: Iterable) -> Iterator[Any]:
+  """Yields `function(item)` of all items but those whose file is `Unusable`.
+
+  Raises:
+    ValueError: at the end, naming all of these, so that they can be mended together.
+  """
+  faulty: list[Unusable] = []
+  for item in items:
+    try:
+      yield function(item)
+    except Unusable as error:
+      faulty.append(error)
+      if len(faulty) == NAMED:
+        break
+  if faulty:
+    others = [error.name for error in faulty[1:]]
+    others += ['perhaps more'] * (len(faulty) == NAMED)
+    nor = f'; nor can these be used: {", ".join(others)}' if others else ''
+    raise ValueError(f'{faulty[0]}{nor}') from faulty[0]
 
 
 @contextlib.contextmanager
@@ -14,6 +46,7 @@ def told(name: object, kind: str, remedy: str) -> Iterator[None]:
   """Whatever a reader raises becomes one ValueError: what cannot be read, why, and the way out.
 
   Libraries raise all kinds at damaged files: zlib.error, struct.error, SyntaxError, IndexError.
+  They become `Unusable`.
   What is not the file's fault is left (memory) or has a way out of its own (storage, permissions).
 
   Args:
@@ -26,7 +59,8 @@ def told(name: object, kind: str, remedy: str) -> Iterator[None]:
   except MemoryError:
     raise
   except Exception as error:
-    if isinstance(error, OSError) and error.errno in STORAGE:
+    storage = isinstance(error, OSError) and error.errno in STORAGE
+    if storage:
       remedy = 'see whether the storage can be read; the same command goes on'
     if isinstance(error, OSError) and error.errno in FORBIDDEN:
       remedy = 'see who may read it'
@@ -34,4 +68,5 @@ def told(name: object, kind: str, remedy: str) -> Iterator[None]:
     if 'pickle' in said:  # NumPy's advice to run what the file says is no way out
       said = 'it holds Python objects'
     reason = ': '.join(filter(None, (type(error).__name__, said)))
-    raise ValueError(f'{name} cannot be read as {kind} ({reason}): {remedy}') from error
+    message = f'{name} cannot be read as {kind} ({reason}): {remedy}'
+    raise (ValueError(message) if storage else Unusable(name, message)) from error

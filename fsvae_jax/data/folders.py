@@ -162,6 +162,7 @@ def _images(files, classes):
 def _walk(root):
   """(image files, sorted; how many files of which kind are left out) below a folder."""
   files: list[File] = []
+  found: list[pathlib.Path] = []
   left_out: Counter[str] = Counter()
   for folder, folders, names in os.walk(root, onerror=_stop, followlinks=True):
     folder = pathlib.Path(folder)
@@ -169,14 +170,13 @@ def _walk(root):
     left_out['hidden'] += len(folders) - len(shown) + sum(map(is_hidden, names))
     folders[:] = [name for name in shown if not _leads_back(root, folder / name)]
     left_out['links that lead back'] += len(shown) - len(folders)
-    for name in names:
-      if not is_hidden(name):
-        file = _regular(folder / name)
-        if file.path.suffix.lower() in SUFFIXES:
-          files.append(file)
-        else:
-          left_out[file.path.suffix.lower() or 'without an ending'] += 1
-  return sorted(files, key=lambda file: file.path), left_out
+    found += [folder / name for name in names if not is_hidden(name)]
+  for file in faults.each(_regular, sorted(found)):
+    if file.path.suffix.lower() in SUFFIXES:
+      files.append(file)
+    else:
+      left_out[file.path.suffix.lower() or 'without an ending'] += 1
+  return files, left_out
 
 
 def _stop(error):
@@ -187,9 +187,10 @@ def _regular(path):
   try:
     file = File(path, path.stat())
   except OSError as error:
-    raise ValueError(f'{path} leads nowhere ({error.strerror}): remove this link') from error
+    message = f'{path} leads nowhere ({error.strerror}): remove this link'
+    raise faults.Unusable(path, message) from error
   if not stat.S_ISREG(file.stat.st_mode):
-    raise ValueError(f'{path} is no file that can be read as often as needed: remove it')
+    raise faults.Unusable(path, f'{path} is no file that can be read as often as needed: remove it')
   return file
 
 

@@ -229,8 +229,8 @@ def _write(path, shape, decoded):
   try:
     with files.replacing(path) as partial, partial.open('wb') as out:
       np.lib.format.write_array_header_1_0(out, header)
-      for i in range(shape[0]):  # not by mapping: a disk that is full would end the process
-        out.write(decoded(i).tobytes())
+      for image in faults.each(decoded, range(shape[0])):
+        out.write(image.tobytes())  # not by mapping: a disk that is full would end the process
       out.flush()
   except OSError as error:
     raise ValueError(

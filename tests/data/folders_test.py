@@ -147,6 +147,21 @@ def test_a_file_that_cannot_be_read_is_named_with_the_ways_out(config, tmp_path,
   assert not list((tmp_path / 'cache').glob('*npy*'))  # no half-made cache stays
 
 
+def test_all_files_that_cannot_be_read_are_named_at_once(config, tmp_path):
+  root = making.write_pictures(tmp_path / 'set/train', *range(10))
+  making.write_pictures(tmp_path / 'set/test', 0)
+  for name in ('a.png', 'b.jpg', 'c.png'):
+    (root / name).write_bytes(b'<html>')
+  with pytest.raises(
+    ValueError, match=r'a\.png cannot be .*: remove it.* used: \S*b.jpg, \S*c.png$'
+  ):
+    data.load(config, 4, 1, 'train')
+  for i in range(50):
+    (root / f'{i:02}.gif').write_bytes(b'')
+  with pytest.raises(ValueError, match='/18.gif, .*/19.gif, perhaps more$'):  # not a page of names
+    data.load(config, 4, 1, 'train')
+
+
 @pytest.mark.filterwarnings('error')
 def test_a_warning_that_is_an_error_names_the_file_too(config, tmp_path):
   with pytest.raises(ValueError, match='large.png cannot be read.*DecompressionBombWarning'):
@@ -245,6 +260,14 @@ def test_a_link_that_leads_nowhere_is_named(config, tmp_path, name):
     with pytest.raises(ValueError, match=f'set/{name} leads nowhere.*: remove this link'):
       data.load(config, 4, 1, 'train')
     (root / name).unlink()
+
+
+def test_all_links_that_lead_nowhere_are_named_at_once(config, tmp_path):
+  root = making.write_pictures(tmp_path / 'set', *range(10))
+  for name in ('x.png', 'y.png'):
+    (root / name).symlink_to('nowhere')
+  with pytest.raises(ValueError, match='x.png leads nowhere.*; nor can these be used: .*set/y.png'):
+    data.load(config, 4, 1, 'train')
 
 
 def test_a_pipe_is_refused_instead_of_waited_for(config, tmp_path):
