@@ -29,16 +29,20 @@ class Trained(NamedTuple):
 
   Attributes:
     config, workdir, step: of the run.
-    variables: replicated over the mesh; `model` takes them within `jax.set_mesh(mesh)`, or as
-      arrays of NumPy, `jax.device_get(variables)`.
+    replicated: the variables on every device of the mesh.
   """
 
   config: ConfigDict
   workdir: pathlib.Path
   step: int
   model: Model
-  variables: Any
+  replicated: Any
   mesh: jax.sharding.Mesh
+
+  @property
+  def variables(self) -> Any:
+    """The variables on one device, for the functions of `model`; a mesh in use wants them on it."""
+    return jax.tree.map(lambda x: x.addressable_data(0), self.replicated)
 
   @property
   def batch_size(self) -> int:
@@ -143,13 +147,13 @@ class Trained(NamedTuple):
   def _nothing(self, function, key, arrays_N):
     """The results [0, ...] of no rows."""
     one = [jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype) for x in arrays_N]
-    of = functools.partial(function, self.model, jax.device_get(self.variables), key)
+    of = functools.partial(function, self.model, self.variables, key)
     return jax.tree.map(lambda x: np.zeros((0, *x.shape[1:]), x.dtype), jax.eval_shape(of, *one))
 
   def _call(self, function, key, rows, arrays_N):
     with jax.set_mesh(self.mesh):
       batch = [sharding.spread(self.mesh, np.asarray(array[rows])) for array in arrays_N]
-      return jax.device_get(_whole(function, self.model, self.variables, key, *batch))
+      return jax.device_get(_whole(function, self.model, self.replicated, key, *batch))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

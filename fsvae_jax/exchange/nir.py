@@ -133,7 +133,7 @@ def export(trained: inference.Trained, folder: pathlib.Path, **options: str) -> 
   chosen = Options(**options)
   variables = jax.device_get(trained.variables)
   # On this process's devices: the others have nothing to write, and are not here.
-  alone = trained._replace(variables=variables, mesh=sharding.make_mesh(jax.local_devices()))
+  alone = trained._replace(replicated=variables, mesh=sharding.make_mesh(jax.local_devices()))
   write(folder, trained.config.model, variables, alone.generate(IMAGES), chosen)
 
 

@@ -82,6 +82,14 @@ def test_weights_that_ship_draw_images(name):
   assert configuration.command(model.config) in (model.workdir / 'README.md').read_text()
 
 
+def test_the_functions_of_a_loaded_model_take_its_variables_as_they_are(trained):
+  model, variables, key = trained.model, trained.variables, jax.random.key(0)
+  z = trained.sample(2)
+  np.testing.assert_array_equal(jax.jit(model.decode)(variables, z), trained.decode(z))
+  assert model.sample(variables, key, 2).shape == z.shape
+  assert jax.jit(lambda: model.sample(variables, key, 2))().shape == z.shape
+
+
 def test_a_loaded_model_takes_lists_and_nothing_at_all():
   model = fsvae_jax.load('digits')
   images, latents = model.generate(2), model.sample(2)
