@@ -53,9 +53,10 @@ plt.legend(frameon=False)
 plt.show()
 
 # %% [markdown]
-# Look at the posterior: an ANN has no such network, so its sampling is pure cost, and its last
-# layer, K neurons for each latent channel, is the largest of all. Spikes win most in the decoder's
-# last layers, where many neurons are mostly silent. (`decoder/pixels` has no neurons of its own.)
+# Look at the posterior: the ANN has no such network, so that all that this one takes is extra
+# cost. Its last layer, K neurons for each latent channel, is the largest of all. Spikes win most in
+# the decoder's last layers, where many neurons are mostly silent. (`decoder/pixels` has no neurons
+# of its own.)
 #
 # ## Break-even
 #

@@ -91,7 +91,7 @@ print({t: round(e, 4) for t, e in zip(steps, errors, strict=True)})
 # ## Where the information is
 #
 # A spike train could say something by *how many* spikes there are, by *when* they come, or by
-# *which channels* fire together. Three ways to destroy one and keep the others:
+# *which channels* fire together. Three ways to destroy a part of this and keep the rest:
 #
 # - `shuffle`: the steps of each image in random order. Channels that fired together still do.
 # - `rates`: each channel fires as often, at steps of its own choice. Only counts are left.

@@ -108,10 +108,10 @@ plt.show()
 # ## tdBN
 #
 # A neuron whose input is far below its threshold never fires, and one far above always does; both
-# say nothing and learn little. Threshold-dependent batch normalisation scales each channel's input
-# to standard deviation alpha * v_th around a learned offset. Its statistics are over batch, time
-# and space. Here they become two numbers for each channel, which the neurons apply as they
-# integrate:
+# say nothing and learn little. Threshold-dependent batch normalisation (tdBN) scales each channel's
+# input to standard deviation alpha * v_th, times a learned scale, around a learned offset (alpha is
+# a constant of the layer; here it is 1). Its statistics are over batch, time and space. Here they
+# become two numbers for each channel, which the neurons apply as they integrate:
 
 # %%
 v_th = 0.2

@@ -4,7 +4,7 @@
 
 The loop z[t-1] -> network -> K spikes -> pick -> z[t] is the host's, as is the image of the
 decoder's output: the metadata of each graph say what goes in and what to do with what comes out
-(docs/how-to/export.md).
+(docs/how-to/nir.md).
 """
 
 import json

@@ -96,7 +96,8 @@ def _without_neurons(network, params, spiking):
   for name in set(params) - set(spiking) - known:
     raise ValueError(
       f'{network}/{name} has no node in NIR, which knows synapses and spiking neurons alone: train '
-      'with model.latent bernoulli and model.readout leaky or learned, or export --format=stablehlo'
+      'with model.latent bernoulli or mixture and model.readout leaky or learned, or export '
+      '--format=stablehlo'
     )
   if 'pixels' not in params:
     return {}
