@@ -38,7 +38,7 @@ def with_rounded(variables: dict, layers: list[str], bits: int) -> dict:
 
 def error(trained: inference.Trained, variables: dict, images: np.ndarray) -> float:
   """Mean squared error of reconstructions with these variables."""
-  made = trained._replace(variables=variables).reconstruct(images)
+  made = trained._replace(replicated=variables).reconstruct(images)
   return float(np.mean(np.square(made - data.normalize(images))))
 
 

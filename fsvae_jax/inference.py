@@ -250,7 +250,8 @@ def reconstruct(model: Model, variables: Any, key: jax.Array, images_BHWC: jax.A
 
 def sample(model: Model, variables: Any, key: jax.Array, rows_B: jax.Array) -> jax.Array:
   """`Trained.sample` of as many latents as there are rows."""
-  assert model.sample
+  if model.sample is None:
+    raise checks.ArgumentError('this model has no prior, and so no samples')
   return model.sample(variables, key, len(rows_B))
 
 

@@ -90,7 +90,7 @@ class Prepared(NamedTuple):
 
 def prepare(config: ConfigDict, workdir: str | pathlib.Path) -> Prepared:
   """Checks all that a training needs; changes nothing. Raises as `train_and_evaluate` does."""
-  workdir = workdirs.check(workdir)
+  workdir = workdirs.check_writable(workdir)
   fields.check_all(config)
   model = models.make(config.model)
   if config.train.get('energy_weight') and model.record is None:
@@ -153,7 +153,7 @@ def train_and_evaluate(
   run = prepare(config, workdir)
   optimizer = states.make_optimizer(config.train, run.total)
   with contextlib.ExitStack() as stack:
-    stack.enter_context(workdirs.claim(run.workdir, config, run.identities))
+    stack.enter_context(workdirs.claim(run.workdir))
     stack.enter_context(jax.set_mesh(run.mesh))
     checkpoints = checkpoint.Checkpoints(run.workdir, config.train.keep)
     stack.callback(checkpoints.close)
@@ -171,6 +171,7 @@ def train_and_evaluate(
         f'model.latent {config.model.latent!r} is fitted at the last one alone: train.steps must '
         f'be at least {int(state.step) + 1}'
       )
+    workdirs.write_record(run.workdir, config, run.identities)
     log = progress.Progress(int(state.step), run.total, config.train.batch_size)
     stack.callback(log.close)
     say_start(run, state)
@@ -180,6 +181,7 @@ def train_and_evaluate(
       step_fn = functools.partial(training_step.train_step, run.model, optimizer, config, run.total)
       keys = train_key, test_key
       scalars = loop(config, run, state, step_fn, keys, checkpoints, log, out, stop)
+      checkpoints.close()  # no signal ends the last save
     console.say(f'pictures, metrics and checkpoints are in {run.workdir}')
     stopped = bool(sharding.any_process(run.mesh, stop.is_set()))
   return not stopped, scalars
@@ -263,7 +265,7 @@ def loop(
     validated = {}
     if saving:
       with log.paused():
-        if run.held_out and not stopping:
+        if run.held_out and (not stopping or step == run.total):
           validated = test_scalars(trained, run.held_out, test_key)
         checkpoints.save(step, state, validated.get('loss'))
     if last or testing or validated or due(config.train.log_every, step):

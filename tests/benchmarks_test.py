@@ -15,6 +15,7 @@ import jax
 import nir
 import numpy as np
 import pytest
+from flax import traverse_util
 from PIL import Image
 
 from benchmarks import (
@@ -32,10 +33,11 @@ from benchmarks import (
 )
 from benchmarks import fields as benchmark_fields
 from benchmarks import run as speed
-from fsvae_jax import configuration, fields, models
+from fsvae_jax import configuration, data, fields, models
 from fsvae_jax.exchange import nir_simulator, reference_arrays, state_dicts
 from fsvae_jax.models import fsvae, passes
 from fsvae_jax.run import pictures, signals, writer
+from tests.exchange import trained as make_trained
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
 
@@ -416,6 +418,17 @@ def test_weights_are_rounded_layer_by_layer():
   assert (np.abs(rounded['kernel'] - kernel) <= step / 2 + 1e-6).all()
   largest = np.abs(rounded['kernel']).max((0, 1, 2))
   np.testing.assert_allclose(largest, np.abs(kernel).max((0, 1, 2)), rtol=1e-6)
+
+
+def test_rounded_kernels_are_those_that_reconstruct(tmp_path):
+  trained = make_trained.make(tmp_path)
+  variables, images = jax.device_get(trained.variables), np.zeros((2, 8, 8, 1), np.uint8)
+  paths = traverse_util.flatten_dict(variables)
+  layers = ['/'.join(path[1:3]) for path in paths if path[-1] == 'kernel']
+  want = np.mean((trained.reconstruct(images) - data.normalize(images)) ** 2)
+  assert rounding.error(trained, variables, images) == pytest.approx(want)
+  other = rounding.with_rounded(variables, layers, 2)
+  assert rounding.error(trained, other, images) != pytest.approx(want)
 
 
 def test_each_benchmark_has_a_test_here():

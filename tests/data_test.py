@@ -217,6 +217,20 @@ def test_order_takes_no_time_or_memory_however_many_images_there_are():
   assert np.ptp(rows) > 3_000_000_000
 
 
+def test_rows_are_those_that_numpy_takes():
+  whole = np.arange(23, dtype=np.uint8).reshape(-1, 1, 1, 1)
+  read = lambda rows: np.stack([whole[int(i)] for i in rows]) if len(rows) else whole[:0]
+  images = data.Images('count', whole.shape, read, streamed=True)
+  for part in (images, *data.hold_out(images, 5)):
+    same, odd = part[:], np.arange(len(part)) % 2 == 1
+    for rows in (-1, slice(-3, None), [-1, 0], [], odd, np.arange(len(part))[::-1]):
+      np.testing.assert_array_equal(part[rows], same[rows])
+    np.testing.assert_array_equal(list(part), same)
+    for rows in (len(part), -len(part) - 1, [0, len(part)]):
+      with pytest.raises(IndexError, match=f'row .* of {len(part)} images'):
+        part[rows]
+
+
 @pytest.mark.parametrize('every', [2, 7, 23])
 def test_held_out_images_are_not_trained_on(every):
   whole = np.arange(23, dtype=np.uint8).reshape(-1, 1, 1, 1)

@@ -21,7 +21,7 @@ from flax import traverse_util
 from fsvae_jax import data, inference, models, train, training_step
 from fsvae_jax.compute import chunks
 from fsvae_jax.models import networks
-from fsvae_jax.run import checkpoint, sharding, states, workdir, writer
+from fsvae_jax.run import checkpoint, sharding, signals, states, workdir, writer
 from tests import smoke
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
@@ -153,12 +153,40 @@ def test_a_signal_during_a_test_loses_nothing(ann, tmp_path, monkeypatch):
   assert sorted(int(p.name) for p in (tmp_path / 'checkpoints').glob('[0-9]*')) == [4]
 
 
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_the_last_checkpoint_is_saved_loses_nothing(
+  ann, tmp_path, monkeypatch, number
+):
+  ann.data.validation = 10
+  settle = checkpoint.Checkpoints._settle
+
+  def interrupted(self):
+    if self._closed:
+      os.kill(os.getpid(), number)
+    settle(self)
+
+  with monkeypatch.context() as patch, signals.raised():
+    patch.setattr(checkpoint.Checkpoints, '_settle', interrupted)
+    assert train.train_and_evaluate(ann, tmp_path)[0] is False
+  assert inference.restore(ann, tmp_path, 'best').step == 6
+
+
+def test_the_last_checkpoint_is_validated_though_a_signal_has_come(ann, tmp_path, monkeypatch):
+  ann.data.validation = 10
+  ann.train.update(test_every=0, checkpoint_every=0)
+  monkeypatch.setattr(train.sharding, 'any_process', lambda *_: np.bool_(True))
+  ann.train.steps = 1
+  train.train_and_evaluate(ann, tmp_path)
+  assert inference.restore(ann, tmp_path, 'best').step == 1
+
+
 def test_a_checkpoint_of_another_state_is_refused_and_stays(ann, finished):
   ann.train.ema_decay = 0.0
   (finished / 'config.json').unlink()  # which would have refused it
   with pytest.raises(ValueError, match='(?s)checkpoint 6 .*another state.*ema/'):
     train.train_and_evaluate(ann, finished)
   assert (finished / 'checkpoints' / '6').is_dir()
+  assert not (finished / 'config.json').exists()  # it would refuse the right one
 
 
 def test_a_run_of_another_version_is_told_of_its_field(ann, finished):
@@ -230,11 +258,11 @@ def test_a_thread_trains_without_handlers(ann, tmp_path):
 
 
 def test_a_workdir_in_use_is_refused_until_it_is_free(ann, tmp_path):
-  with workdir.claim(tmp_path, ann, {}):
+  with workdir.claim(tmp_path):
     with pytest.raises(ValueError, match=f'in use by process {os.getpid()} of .*: wait for it'):
       train.train_and_evaluate(ann, tmp_path)
     assert not (tmp_path / 'metrics.jsonl').exists()
-  with workdir.claim(tmp_path, ann, {}):
+  with workdir.claim(tmp_path):
     pass
 
 

@@ -45,9 +45,10 @@ def begun(config, workdir):
   variables = jax.tree.map(lambda x: x + 0.1, variables)
   optimizer = states.make_optimizer(config.train, 1)
   with (
-    runs.claim(workdir, config, {}),
+    runs.claim(workdir),
     contextlib.closing(checkpoint.Checkpoints(workdir, keep=1)) as checkpoints,
   ):
+    runs.write_record(workdir, config, {})
     checkpoints.save(0, states.create(variables, optimizer, config.train.ema_decay))
   return variables
 

@@ -9,7 +9,8 @@ FORBIDDEN = errno.EACCES, errno.EPERM
 # What the system says of a storage or of this process, not of a file.
 STORAGE = errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.ETIMEDOUT, errno.ENOMEM
 
-NAMED = 20  # of the files that cannot be used; then the search for others ends
+# When the search for others that cannot be used ends: after so many of them, or so many files.
+NAMED, LOOKED_AT = 20, 5000
 
 
 class Unusable(ValueError):
@@ -27,16 +28,18 @@ def each(function: Callable[[Any], Any], items: Iterable) -> Iterator[Any]:
     ValueError: at the end, naming all of these, so that they can be mended together.
   """
   faulty: list[Unusable] = []
+  items, left = iter(items), LOOKED_AT
   for item in items:
     try:
       yield function(item)
     except Unusable as error:
       faulty.append(error)
-      if len(faulty) == NAMED:
-        break
+    left -= bool(faulty)
+    if len(faulty) == NAMED or not left:
+      break
   if faulty:
     others = [error.name for error in faulty[1:]]
-    others += ['perhaps more'] * (len(faulty) == NAMED)
+    others += ['perhaps more'] * (next(items, None) is not None)
     nor = f'; nor can these be used: {", ".join(others)}' if others else ''
     raise ValueError(f'{faulty[0]}{nor}') from faulty[0]
 

@@ -4,6 +4,7 @@ An image is read as a viewer shows it: turned as its EXIF data says, on white wh
 transparent, the first frame of several.
 """
 
+import errno
 import io
 import itertools
 import os
@@ -187,6 +188,8 @@ def _regular(path):
   try:
     file = File(path, path.stat())
   except OSError as error:
+    if error.errno not in (errno.ENOENT, errno.ELOOP, errno.ENOTDIR):
+      raise  # of the folder or the storage
     message = f'{path} leads nowhere ({error.strerror}): remove this link'
     raise faults.Unusable(path, message) from error
   if not stat.S_ISREG(file.stat.st_mode):

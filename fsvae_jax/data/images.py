@@ -45,10 +45,23 @@ class Images:
     return self.shape[0]
 
   def __getitem__(self, rows) -> np.ndarray:
-    """An array [len(rows), H, W, C] for a slice or an array of rows; [H, W, C] for one row."""
+    """An array [len(rows), H, W, C] for a slice or an array of rows; [H, W, C] for one row.
+
+    Rows are NumPy's: negative ones count from the end, of booleans those that are true are taken.
+
+    Raises:
+      IndexError: for a row that is not there.
+    """
     if isinstance(rows, slice):
       rows = np.arange(*rows.indices(len(self)))
     rows = np.asarray(rows)
+    if rows.dtype == bool and rows.shape == (len(self),):
+      rows = np.flatnonzero(rows)
+    rows = rows if rows.size else rows.astype(int)  # NumPy takes an empty list for one of floats
+    wrong = rows[(rows < -len(self)) | (rows >= len(self))]
+    if wrong.size:
+      raise IndexError(f'row {wrong[0]} of {len(self)} images')
+    rows = np.where(rows < 0, rows + len(self), rows)
     return self._read(rows) if rows.ndim else self._read(rows[None])[0]
 
   def __array__(self, dtype=None, copy=None) -> np.ndarray:

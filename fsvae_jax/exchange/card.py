@@ -68,5 +68,6 @@ def _table(figures):
   lines = ['| figure | mean | standard deviation | protocol |', '|---|---|---|---|']
   for name, value in figures.items():
     spread = '' if value['std'] is None else f'{value["std"]:.2g} ({value["seeds"]} seeds)'
-    lines.append(f'| {name} | {value["mean"]:.4g} | {spread} | {value["protocol"]} |')
+    mean = 'not finite' if value['mean'] is None else f'{value["mean"]:.4g}'
+    lines.append(f'| {name} | {mean} | {spread} | {value["protocol"]} |')
   return '\n'.join(lines)

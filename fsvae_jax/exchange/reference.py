@@ -44,9 +44,10 @@ def import_checkpoint(path: str | pathlib.Path, config: ConfigDict, workdir: str
   if (workdir / 'checkpoints').exists():
     raise ValueError(f'{workdir} already holds checkpoints; take another --workdir')
   with (
-    workdirs.claim(workdir, config, {}),
+    workdirs.claim(workdir),
     contextlib.closing(checkpoint.Checkpoints(workdir, config.train.keep)) as checkpoints,
   ):
+    workdirs.write_record(workdir, config, {})
     only = tuple(config.train.get('only', ()))
     checkpoints.save(0, states.create(variables, optimizer, config.train.ema_decay, only))
 

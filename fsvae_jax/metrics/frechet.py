@@ -7,6 +7,7 @@ from typing import NamedTuple
 import chex
 import jax
 import numpy as np
+from absl import logging
 
 from fsvae_jax.run import distributed, files, sharding
 
@@ -77,12 +78,16 @@ def kept(path: pathlib.Path, compute: Callable[[], np.ndarray]) -> Gaussian:
   """The Gaussian in `path`, made anew, of the features that `compute()` gives, if it is not there
   or damaged. All processes of a run compute together, no other run beside them."""
   with distributed.alone(path.with_suffix('.lock')):
-    if not sharding.from_first(_is_whole(path)):
-      statistics = gaussian(compute())
-      if jax.process_index() == 0:
+    if sharding.from_first(_is_whole(path)):
+      return load(path)
+    statistics = gaussian(compute())
+    if jax.process_index() == 0:
+      try:
         save(path, statistics)
+      except OSError as error:
+        logging.warning('%s cannot be kept, and is computed again next time (%s)', path, error)
     distributed.meet()
-    return load(path)
+    return statistics
 
 
 def _is_whole(path):

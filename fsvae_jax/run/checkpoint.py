@@ -29,6 +29,7 @@ class Checkpoints:
       None  # (step, response) of the save that may not be finished
     )
     self._failed: str | None = None  # message, if the newest save failed
+    self._closed = False
     logging.get_absl_logger().addFilter(_not_of_orbax)
     self._open()
 
@@ -179,6 +180,9 @@ class Checkpoints:
 
   def close(self) -> None:
     """Waits for the last save; raises OSError, saying what is there, if it failed."""
+    if self._closed:
+      return
+    self._closed = True
     self._settle()
     self._checkpointer.close()
     logging.get_absl_logger().removeFilter(_not_of_orbax)

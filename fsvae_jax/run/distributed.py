@@ -87,7 +87,8 @@ def join(
   coordinator = coordinator or os.environ.get('JAX_COORDINATOR_ADDRESS')
   launcher, number, rank, local = _launched()
   processes = number if processes is None else processes
-  process = rank if process is None else process
+  if process is None and (coordinator or processes != 1):  # alone, a rank says which of many runs
+    process = rank
   said = f'coordinator {coordinator}, processes {processes}, process {process}'
   if coordinator:
     if processes is None or process is None:
@@ -141,11 +142,16 @@ _meetings = itertools.count()
 
 @contextlib.contextmanager
 def alone(lock: pathlib.Path) -> Iterator[None]:
-  """What the processes of this run do together while no other run does it; `lock` is a file."""
+  """What the processes of this run do together while no other run does it; `lock` is a file.
+
+  Where its folder cannot be made, nothing can be kept either, and everybody works for himself.
+  """
   with contextlib.ExitStack() as stack:
     if jax.process_index() == 0:
-      lock.parent.mkdir(parents=True, exist_ok=True)
-      stack.enter_context(files.locked(lock))
+      with contextlib.suppress(OSError):
+        lock.parent.mkdir(parents=True, exist_ok=True)
+      if lock.parent.is_dir():
+        stack.enter_context(files.locked(lock))
     meet()
     yield
 
@@ -154,7 +160,10 @@ def _launched():
   """The launcher's name, how many processes, which one, which on its node; None if not known."""
   for launcher, names in LAUNCHERS.items():
     if names[1] in os.environ:
-      return launcher, *(int(os.environ[n]) if n in os.environ else None for n in names)
+      number, rank, local = (int(os.environ[n]) if n in os.environ else None for n in names)
+      if launcher == 'SLURM' and number is None:
+        number = 1  # a batch script that asked for no tasks is one process
+      return launcher, number, rank, local
   return None, None, None, None
 
 

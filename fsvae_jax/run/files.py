@@ -140,7 +140,8 @@ def locked(path: pathlib.Path, wait: bool = True) -> Iterator[None]:
   Raises:
     BlockingIOError: if another process holds it, unless `wait`.
   """
-  lock = filelock.FileLock(path)
+  # A marker file in the place of a lock would stay when a process dies on another machine.
+  lock = filelock.FileLock(path, fallback_to_soft=False)
   try:
     try:
       lock.acquire(timeout=NOTICE_SECONDS if wait else 0)

@@ -50,14 +50,20 @@ def check(workdir: str | pathlib.Path, field: str = '--workdir') -> pathlib.Path
   return path
 
 
-def check_writable(workdir: str | pathlib.Path) -> None:
-  """Raises ValueError for the folder of a run that is somebody else's to write in."""
+def check_writable(workdir: str | pathlib.Path) -> pathlib.Path:
+  """The path of a run's folder, which is there or can be made.
+
+  Raises:
+    ValueError: for one that is somebody else's to write in, and as `check` does.
+  """
   path = check(workdir)
-  if files.is_read_only(path):
-    raise ValueError(
-      f'--workdir is {path}, where nothing may be written: copy its config.json, data.json and '
-      'checkpoints into a folder of yours, and name that'
-    )
+  above = next(p for p in (path, *path.absolute().parents) if p.exists())
+  if files.is_read_only(above):
+    ours = 'name a folder of yours'
+    if path.exists():
+      ours = 'copy its config.json, data.json and checkpoints into a folder of yours, and name that'
+    raise ValueError(f'--workdir is {path}, where nothing may be written: {ours}')
+  return path
 
 
 def record(workdir: pathlib.Path) -> dict:
@@ -181,10 +187,8 @@ def check_images(workdir: pathlib.Path, config: ConfigDict, images: dict) -> Non
 
 
 @contextlib.contextmanager
-def claim(workdir: pathlib.Path, config: ConfigDict, images: dict) -> Iterator[None]:
-  """Holds `workdir` for this run and records what it is of; all its processes call it.
-
-  Leaves config.json, and data.json with the identities of `images`, as `check_images` has them.
+def claim(workdir: pathlib.Path) -> Iterator[None]:
+  """Holds `workdir` for this run; all its processes call it.
 
   Raises:
     ValueError: if another run holds the folder, or if the processes of this one do not see the
@@ -194,11 +198,19 @@ def claim(workdir: pathlib.Path, config: ConfigDict, images: dict) -> Iterator[N
     if jax.process_index() == 0:
       workdir.mkdir(parents=True, exist_ok=True)
       stack.enter_context(_alone(workdir))
-      files.write_text(workdir / 'config.json', files.to_json(config.to_dict(), 2) + '\n')
-      files.write_text(workdir / 'data.json', files.to_json(images, 1) + '\n')
     if jax.process_count() > 1:
       _check_shared(workdir / '.process')
     yield
+
+
+def write_record(workdir: pathlib.Path, config: ConfigDict, images: dict) -> None:
+  """Leaves config.json, and data.json with the identities of `images`, as `check_images` has them.
+
+  What was there is lost: nothing may be refused any more when this is called.
+  """
+  if jax.process_index() == 0:
+    files.write_text(workdir / 'config.json', files.to_json(config.to_dict(), 2) + '\n')
+    files.write_text(workdir / 'data.json', files.to_json(images, 1) + '\n')
 
 
 @contextlib.contextmanager

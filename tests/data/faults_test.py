@@ -29,3 +29,19 @@ def test_what_is_the_storages_fault_does_not_advise_to_remove_the_file():
       told(OSError(number, 'no permission'))
   with pytest.raises(MemoryError):
     told(MemoryError())
+
+
+def test_the_search_for_others_ends_some_thousand_files_after_the_first():
+  def read(i):
+    seen.append(i)
+    if i in (1, 3, 9999):
+      raise faults.Unusable(i, f'{i} is damaged')
+    return i
+
+  seen = []
+  with pytest.raises(ValueError, match=r'^1 is damaged; nor can these be used: 3, perhaps more$'):
+    list(faults.each(read, range(10000)))
+  assert seen[-1] < 9999
+  seen = []
+  with pytest.raises(ValueError, match='^9999 is damaged$'):
+    list(faults.each(read, range(5000, 10000)))

@@ -1,7 +1,9 @@
 """Image files as cameras, programs and systems leave them."""
 
+import errno
 import io
 import os
+import pathlib
 import struct
 import zlib
 
@@ -268,6 +270,23 @@ def test_all_links_that_lead_nowhere_are_named_at_once(config, tmp_path):
     (root / name).symlink_to('nowhere')
   with pytest.raises(ValueError, match='x.png leads nowhere.*; nor can these be used: .*set/y.png'):
     data.load(config, 4, 1, 'train')
+
+
+def test_a_file_that_the_storage_does_not_give_is_no_link_to_be_removed(
+  config, tmp_path, monkeypatch
+):
+  making.write_pictures(tmp_path / 'set', *range(10))
+  known = pathlib.Path.stat
+
+  def stat(path, **options):
+    if path.name == '003.png':
+      raise OSError(errno.EIO, 'Input/output error', str(path))
+    return known(path, **options)
+
+  monkeypatch.setattr(pathlib.Path, 'stat', stat)
+  with pytest.raises(ValueError, match='cannot be read .*Input/output.*003.png') as error:
+    data.load(config, 4, 1, 'train')
+  assert 'remove' not in str(error.value)
 
 
 def test_a_pipe_is_refused_instead_of_waited_for(config, tmp_path):

@@ -10,9 +10,10 @@ import pytest
 import safetensors.numpy
 
 import fsvae_jax
-from fsvae_jax import configuration, inference
+from fsvae_jax import configuration, evaluate, inference
 from fsvae_jax.configs import digits, mnist
 from fsvae_jax.exchange import export, reference, reference_arrays, weights
+from fsvae_jax.run import files
 from tests import golden
 from tests.exchange import trained as make_trained
 
@@ -66,9 +67,9 @@ def test_16_bits_halve_the_file_and_move_kernels_by_their_rounding_alone(trained
 
 
 def test_what_16_bits_do_not_hold_is_refused_by_name(trained, tmp_path):
-  large = jax.tree.map(lambda x: x * 1e9, trained.variables)
+  large = jax.tree.map(lambda x: x * 1e9, trained.replicated)
   with pytest.raises(ValueError, match='not finite.*params.encoder.conv_0.synapses.kernel'):
-    weights.export_16_bits(trained._replace(variables=large), tmp_path)
+    weights.export_16_bits(trained._replace(replicated=large), tmp_path)
   assert not list(tmp_path.iterdir())
 
 
@@ -134,6 +135,15 @@ def test_the_files_say_how_the_weights_were_made_and_nothing_of_places(trained, 
   assert str(trained.workdir) not in card + json.dumps(said)
   assert card.startswith('---\nlibrary_name: fsvae_jax\nlicense: mit\n') and 'seed 0' in card
   assert '--config=digits ' in card and '--config.model.timesteps=3' in card
+
+
+def test_a_figure_that_is_not_finite_is_no_reason_to_refuse_an_export(tmp_path):
+  trained = make_trained.make(tmp_path)
+  figure = {'mean': None, 'std': None, 'seeds': 3, 'protocol': 'all test images'}
+  results = {'run': evaluate.about(trained, np.zeros((9, 8, 8, 1))), 'figures': {'psnr': figure}}
+  files.write_text(tmp_path / 'eval.json', json.dumps(results))
+  weights.export(trained, tmp_path)
+  assert '| psnr | not finite |' in (tmp_path / 'README.md').read_text()
 
 
 @pytest.mark.parametrize('name', ['digits', 'mnist:ann', 'fashion_mnist:esvae'])

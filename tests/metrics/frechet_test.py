@@ -77,6 +77,14 @@ def test_statistics_are_computed_once_by_whoever_comes_first(tmp_path):
   np.testing.assert_array_equal(frechet.load(path).covariance, want.covariance)
 
 
+def test_where_statistics_cannot_be_kept_they_are_computed_again(tmp_path, caplog):
+  (tmp_path / 'file').touch()
+  for _ in range(2):
+    got = frechet.kept(tmp_path / 'file' / 'x.npz', lambda: compute(tmp_path / 'log'))
+    np.testing.assert_array_equal(got.mean, frechet.gaussian(compute(tmp_path / 'log')).mean)
+  assert 'x.npz cannot be kept' in caplog.text
+
+
 def with_unknown_packing():
   """An .npz that names a compression which there is not."""
   file = io.BytesIO()

@@ -11,7 +11,7 @@ import pytest
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from fsvae_jax import models
+from fsvae_jax import inference, models
 from fsvae_jax.compute import checks
 from fsvae_jax.models import ann, fsvae, losses, passes
 from fsvae_jax.models.latents import LATENTS
@@ -310,6 +310,7 @@ WRONG = [
   ('count is -3', lambda: conventional.generate(w, KEY, -3)),
   ('count .* under jit it must be static', lambda: jax.jit(spiking.generate)(v, KEY, 3)),
   ('no prior', lambda: blind.generate(u, KEY, 3)),
+  ('no prior', lambda: inference.sample(blind, u, KEY, IMAGE)),
   ('uniform has the shape', lambda: RATE.posterior(R, IMAGE, RATE.draw(KEY, 1, train=False))),
   ('uniform has the shape', lambda: RATE.prior(R, FEW(RATE))),
   ('uniform has the shape', lambda: MIXTURE.prior(M, FEW(MIXTURE))),

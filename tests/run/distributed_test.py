@@ -119,6 +119,9 @@ JAX = 'JAX_COORDINATOR_ADDRESS=host:1 JAX_NUM_PROCESSES=4 JAX_PROCESS_ID=0'
     (SLURM, (), [(None,)]),  # JAX's own detection finds the rest
     (SLURM, ('host:1',), [('host:1', 8, 5, 1)]),
     ('SLURM_NTASKS=1 SLURM_PROCID=0 SLURM_LOCALID=0', (), []),
+    ('SLURM_PROCID=0 SLURM_LOCALID=0', (), []),  # a batch script's own process
+    (SLURM, (None, 1), []),  # eight runs of one process each
+    ('JOB_COMPLETION_INDEX=2', (None, 1), []),
     (OPEN_MPI, ('host:1',), [('host:1', 2, 1, 1)]),
     ('JOB_COMPLETION_INDEX=2', ('host:1', 4), [('host:1', 4, 2, None)]),
     ('JOB_COMPLETION_INDEX=2', (), [(None,)]),

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from fsvae_jax import data, evaluate, fields, samples
+from fsvae_jax import data, evaluate, fields, samples, train
 from fsvae_jax.configs import default, digits
 from fsvae_jax.run import files, workdir
 
@@ -53,9 +53,12 @@ def test_what_may_not_be_written_is_refused_before_images_are_made(tmp_path, mon
   for work in (
     lambda: samples.write(digits.get_config(), tmp_path, 'generate', 5),
     lambda: evaluate.evaluate(digits.get_config(), tmp_path),
+    lambda: train.prepare(digits.get_config(), tmp_path),
   ):
     with pytest.raises(ValueError, match='nothing may be written: copy its config.json'):
       work()
+  with pytest.raises(ValueError, match='run/1, where nothing may be written: name a folder of you'):
+    train.prepare(digits.get_config(), tmp_path / 'run/1')
 
 
 def test_a_file_is_no_folder(tmp_path):
@@ -131,9 +134,9 @@ def test_a_damaged_record_is_told_and_written_anew(run, caplog, content):
   assert workdir.check_same(folder, config.to_dict()) == {}
   workdir.check_images(folder, config, {'train': IMAGES})
   assert 'config.json is damaged' in caplog.text and 'data.json is damaged' in caplog.text
-  with workdir.claim(folder, config, {'train': IMAGES}):
-    assert workdir.record(folder) == config.to_dict()
-    assert json.loads((folder / 'data.json').read_text()) == {'train': IMAGES}
+  workdir.write_record(folder, config, {'train': IMAGES})
+  assert workdir.record(folder) == config.to_dict()
+  assert json.loads((folder / 'data.json').read_text()) == {'train': IMAGES}
 
 
 def test_identity_is_of_the_content():
