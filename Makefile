@@ -9,6 +9,7 @@ ARGS ?=
 # Large arrays on huge pages: a third faster on Linux CPUs (docs/explanation/performance.md).
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 
+.NOTPARALLEL: # the tutorials share a run
 .PHONY: train test test-all docs format
 
 train: $(VENV)/installed

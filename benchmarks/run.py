@@ -17,7 +17,6 @@ import functools
 import json
 import os
 import pathlib
-import resource
 import statistics
 import subprocess
 import sys
@@ -107,12 +106,10 @@ def measure(
       return result
 
     taken = timed(call, repetitions, seconds)
-  on_device = jax.devices()[0].memory_stats() or {}
-  peak_bytes = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
   return {
     'images_per_s': batch / taken,
     'compile_s': compile_s,
-    'peak_memory_gb': on_device.get('peak_bytes_in_use', peak_bytes) / 1e9,
+    'peak_memory_gb': memory.peak_gb(),
   }
 
 
@@ -125,9 +122,8 @@ def overhead(batch, dtype, changed=None, window=5, windows=8):
   steps = window * windows
   config = mnist.get_config()
   config.model.dtype = dtype
-  config.train.update(
-    batch_size=batch, steps=steps + 2, test_every=0, checkpoint_every=steps // 2, log_every=window
-  )
+  config.train.update(batch_size=batch, steps=steps + 2, test_every=0, log_every=window)
+  config.train.checkpoint_every = steps // 2 + 1  # once in these windows
   config.test.update(images=batch, batch_size=batch)
   config.update_from_flattened_dict(changed or {})
   mesh = sharding.make_mesh()
@@ -189,7 +185,7 @@ def apart(what, huge_pages=True, cache=None, processes=1, **kwargs):
   if cache:
     environment['JAX_COMPILATION_CACHE_DIR'] = cache
   command = [sys.executable, '-m', 'benchmarks.run', '--measure', json.dumps([what, kwargs])]
-  output = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+  output = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
   result = json.loads(output.stdout.splitlines()[-1])
   print(f'{what} {kwargs}{"" if huge_pages else " plain pages"}: {result}', file=sys.stderr)
   return result

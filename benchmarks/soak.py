@@ -6,6 +6,7 @@ Trains twice with a checkpoint every 10 steps: once undisturbed, watching memory
 
 import argparse
 import json
+import os
 import pathlib
 import random
 import subprocess
@@ -60,11 +61,13 @@ def disturb(start, workdir, kills, rng, within):
 def resident_gb(pid):
   """Memory of a process that is in RAM (Linux)."""
   pages = int(pathlib.Path(f'/proc/{pid}/statm').read_text().split()[1])
-  return pages * 4096 / 1e9
+  return pages * os.sysconf('SC_PAGE_SIZE') / 1e9
 
 
 def watch(process, workdir):
   """[(newest checkpoint, GB)] every half second until the process ends."""
+  if not pathlib.Path('/proc/self/statm').exists():
+    raise OSError('memory is watched in /proc, which this system does not have')
   seen = []
   while process.poll() is None:
     try:

@@ -10,17 +10,22 @@ set -euo pipefail
 out=${1:?where to write: launch/gpu_figures.sh OUT}
 shift
 batches=${BATCHES:-250 1000}
-cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.."
 mkdir -p "$out"
 out=$(cd "$out" && pwd)
+cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.."
+[[ -x .venv/bin/python ]] && default=.venv/bin/python || default=python3
+code=0
 
 part() { # part NAME SECONDS MODULE ARGUMENTS: a process of its own, its JSON and its table
   local name=$1 seconds=$2 module=$3
   shift 3
   [[ -s $out/$name.json ]] && return
   echo "== $name"
-  timeout "$seconds" "${PYTHON:-python3}" -m "$module" --out "$out/$name.json" "$@" \
-    >"$out/$name.md" 2>"$out/$name.log" || echo "$name did not finish: see $out/$name.log"
+  timeout "$seconds" "${PYTHON:-$default}" -m "$module" --out "$out/$name.json" "$@" \
+    >"$out/$name.md" 2>"$out/$name.log" || {
+    echo "$name did not finish: see $out/$name.log"
+    code=1
+  }
   cat "$out/$name.md"
 }
 
@@ -32,3 +37,4 @@ for dtype in bfloat16 float32; do
   done
 done
 part compile 240 benchmarks.run --only compile --seconds "${SECONDS_EACH:-3}" -- "$@"
+exit "$code"

@@ -7,7 +7,7 @@
 #                  has its share of the cores, or, where there are GPUs, one of them
 #   --devices=N    simulate N devices in each process, on CPU
 #
-# Ctrl-C and SIGTERM save and stop all processes. Relative paths are relative to the repository.
+# Ctrl-C, SIGTERM and SIGHUP save and stop all processes. Relative paths are relative to the repository.
 # PYTHON=... chooses the interpreter; default: .venv/bin/python if there is one, else python3.
 set -euo pipefail # all here is for bash 3.2, which macOS has, too
 
@@ -42,6 +42,8 @@ done
 unset CDPATH
 cd -P "$(dirname "$script")/.."
 [[ -x .venv/bin/python ]] && default=.venv/bin/python || default=python3
+# In a scheduler's shell: this run is of this machine alone, whichever task the shell is.
+unset SLURM_PROCID OMPI_COMM_WORLD_RANK JOB_COMPLETION_INDEX JAX_PROCESS_ID JAX_COORDINATOR_ADDRESS
 command=("${PYTHON:-$default}" -m fsvae_jax.main ${flags[@]+"${flags[@]}"})
 export GLIBC_TUNABLES="${GLIBC_TUNABLES:-glibc.malloc.hugetlb=1}"
 if [[ $devices ]]; then
@@ -78,7 +80,7 @@ for ((i = 0; i < processes; i++)); do
   "${one[@]}" > >(while IFS= read -r line || [[ $line ]]; do echo "[$i] $line"; done) 2>&1 &
   pids+=($!)
 done
-trap 'told=yes; kill -TERM "${pids[@]}" 2> /dev/null || true' INT TERM
+trap 'told=yes; kill -TERM "${pids[@]}" 2> /dev/null || true' INT TERM HUP
 code=0
 for pid in "${pids[@]}"; do
   told=yes

@@ -5,7 +5,7 @@
 #
 # Commands
 #   create    queue for a slice, and wait until it is there
-#   install   copy this checkout to every host, install it, mount the bucket at ~/runs
+#   install   copy the last commit of this checkout to every host, install it, mount the bucket at ~/runs
 #   start     start training on every host; goes on from the newest checkpoint in the bucket
 #   logs      follow what host 0 prints
 #   stop      save and stop training
@@ -26,7 +26,7 @@
 #     --config=celeba --config.train.batch_size=1024
 set -euo pipefail # all here is for bash 3.2, which macOS has, too
 
-usage() { sed -n '2,/^set/s/^# \{0,1\}//p' "$0" | sed '$d'; }
+usage() { sed -n '2,/^set/s/^# \{0,1\}//p' "$0"; }
 
 fail() {
   echo "launch/tpu_pod.sh: $*; see --help" >&2
@@ -53,7 +53,7 @@ create() {
   fi
   local state=''
   while [[ $state != ACTIVE ]]; do
-    state=$("${describe[@]}")
+    state=$("${describe[@]}") || state='not to be learned just now'
     echo "$name: $state"
     case $state in
       FAILED | SUSPENDED | SUSPENDING | DELETING)
@@ -82,6 +82,9 @@ script() {
 install() {
   local archive
   archive=$(mktemp -d)/fsvae_jax.tar.gz
+  if [[ ! $dry_run && $(git -C "$(dirname "$(script)")/.." status --porcelain) ]]; then
+    echo 'launch/tpu_pod.sh: what is not committed is not installed' >&2
+  fi
   run git -C "$(dirname "$(script)")/.." archive --format=tar.gz --output="$archive" HEAD
   run gcloud compute tpus tpu-vm scp "$archive" "$name:fsvae_jax.tar.gz" "${where[@]}" --worker=all
   rm -rf "$(dirname "$archive")"

@@ -170,7 +170,7 @@ def test_a_dry_run_prints_what_a_run_does(command, stand_in, tmp_path):
   dry = gcloud()
   log.unlink()
   assert run(f'tpu_pod.sh {command} {POD}')[0] == 0
-  archive = lambda calls: re.sub(r'/tmp/[^\']*gz', 'ARCHIVE', str(calls))
+  archive = lambda calls: re.sub(r'[^\' ]*/fsvae_jax\.tar\.gz', 'ARCHIVE', str(calls))
   assert archive(gcloud()) == archive(dry) != '[]'
 
 
@@ -186,6 +186,16 @@ def test_local_processes_are_numbered_and_the_first_failure_is_the_exit_code(tmp
   assert [call[-1] for call in runs] == ['--process=0', '--process=1', '--process=2']
   assert all(call[:3] == ['-m', 'fsvae_jax.main', '--config.seed=1'] for call in runs)
   assert {call[-2] for call in runs} == {'--processes=3'} and len({call[-3] for call in runs}) == 1
+
+
+@pytest.mark.parametrize('processes', [1, 2])
+def test_a_local_run_is_none_of_the_schedulers_tasks(tmp_path, stand_in, processes):
+  stand_in('python', 'env; echo 1')
+  task = {'SLURM_PROCID': '1', 'SLURM_NTASKS': '4', 'SLURM_LOCALID': '0', 'JAX_PROCESS_ID': '1'}
+  command = f'local.sh --processes={processes} --config=mnist'
+  code, printed = run(command, PYTHON=str(tmp_path / 'python'), **task)
+  assert code == 0 and 'SLURM_NTASKS=4' in printed  # of what tells of a task, the rank is gone
+  assert 'SLURM_PROCID' not in printed and 'JAX_PROCESS_ID' not in printed
 
 
 def test_local_processes_share_the_cores_that_they_may_use(tmp_path, stand_in):
@@ -240,13 +250,14 @@ def test_a_script_that_is_called_through_a_link_finds_its_repository(link, stand
     assert printed.split('\n')[0] == str(LAUNCH.parent)
 
 
-def test_local_processes_are_told_to_stop(tmp_path, stand_in):
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGHUP])
+def test_local_processes_are_told_to_stop(tmp_path, stand_in, number):
   main = 'trap "echo stopped; exit 75" TERM; touch $0.${*: -1}; while true; do sleep 0.1; done'
   stand_in('python', f'case "$*" in *--process=*) {main};; esac')
   process = start('local.sh --processes=2 --config.seed=1', PYTHON=str(tmp_path / 'python'))
   while len(list(tmp_path.glob('python.--process=*'))) < 2:
     time.sleep(0.02)
-  process.send_signal(signal.SIGTERM)
+  process.send_signal(number)
   printed, _ = process.communicate(timeout=30)
   assert process.returncode == 75 and printed.count('stopped') == 2
 
