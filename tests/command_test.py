@@ -71,9 +71,10 @@ def figures(run):
 
 
 def assert_as(run, other):
-  """That a run has a report, and reconstructs as well as another."""
-  ours, theirs = (writer.read_metrics(path)[-1]['test/reconstruction'] for path in (run, other))
-  assert ours == pytest.approx(theirs, rel=1e-4)
+  """That a run has a report, and learned and reconstructs as another."""
+  ours, theirs = (writer.read_metrics(path)[-1] for path in (run, other))
+  for name in ('test/reconstruction', 'train/loss', 'train/reconstruction', 'train/rate/z'):
+    assert ours[name] == pytest.approx(theirs[name], rel=1e-4), name
   assert (run / 'report.html').exists()
 
 

@@ -115,7 +115,10 @@ def configured(words):
         text if isinstance(old, str) else ast.literal_eval(text)
       )
     elif name not in ('config', 'devices') and words[0] != 'launch/tpu_pod.sh':
-      assert name in flags.FLAGS or name.startswith(('nodes', 'ntasks', 'cpus')), name
+      ours = name in flags.FLAGS
+      assert ours or name.startswith(('nodes', 'ntasks', 'cpus')), name
+      if ours and text:
+        flags.FLAGS[name].parser.parse(text)
   return config
 
 

@@ -109,8 +109,9 @@ def test_a_run_leaves_what_it_promises(trained):
   tested = rows[-1]
   assert {'test/reconstruction', 'test/distance', 'firing/encoder/conv_0'} <= set(tested)
   assert {k: v for k, v in tested.items() if k != 'step'} == last
-  assert all(0 <= v <= 1 for k, v in tested.items() if k.startswith('firing/'))
-  assert len([k for k in tested if k.startswith('firing/')]) == 1 + 1 + 3 + 3 + 1 + 1 + 1
+  rates = [v for k, v in tested.items() if k.startswith('firing/')]
+  assert all(0 <= v <= 1 for v in rates) and any(rates)
+  assert len(rates) == 1 + 1 + 3 + 3 + 1 + 1 + 1
   pictures = sorted(p.name for p in (workdir / 'pictures').iterdir())
   assert pictures == [
     f'{name}_{step:06d}.png' for name in ('reconstructions', 'samples') for step in (3, 6)

@@ -15,7 +15,7 @@ from fsvae_jax import data
 from fsvae_jax.data import sources
 from fsvae_jax.run import files
 from tests.data import making
-from tests.data.prepare_test import prepare
+from tests.data.prepare_test import prepare, refusal
 
 CLASSES = ('Ants', 'bees', 'cats', 'dogs', 'eels', 'foxes', 'geese')  # as sorting has them
 TRAIN = [*range(5, 30), *range(80, 95)]  # levels, in an order that sorting by class would change
@@ -393,8 +393,8 @@ def test_a_set_that_is_prepared_anew_is_read_anew(config, tmp_path):
     config.update(name='mnist', path='')
     train = data.load(config, 4, 1, 'train')
     assert set(making.levels(train)) == {level} and set(train.labels.tolist()) == {label}
-  code, _, error = prepare(tmp_path / 'idx', tmp_path / 'tfds')
-  assert code == 1 and 'is there already, and would stay as it is: remove it' in error
+  error = refusal(tmp_path / 'idx', tmp_path / 'tfds')
+  assert 'is there already, and would stay as it is: remove it' in error
 
 
 def write_mnist(folder, split, level, label):

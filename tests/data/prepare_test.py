@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import runpy
 import subprocess
 import sys
 
@@ -24,6 +25,16 @@ def prepare(folder, tfds_dir):
     text=True,
   )
   return done.returncode, done.stdout, done.stderr
+
+
+def refusal(folder, tfds_dir):
+  """The line with which the command ends, run in this process."""
+  options = ['--name=mnist', f'--idx_dir={folder}', f'--tfds_dir={tfds_dir}']
+  with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
+    patch.setattr(sys, 'argv', ['prepare_data.py', *options])
+    runpy.run_path(str(ROOT / 'launch/prepare_data.py'), run_name='__main__')
+  assert isinstance(ended.value.code, str) and '\n' not in ended.value.code  # exit code 1
+  return ended.value.code
 
 
 @pytest.mark.parametrize('names', ['{}-{}-idx{}-ubyte.gz', '{}-{}.idx{}-ubyte'])
@@ -53,11 +64,9 @@ def test_idx_files_become_a_data_set_of_tfds(config, tmp_path, names):
 
 
 def test_what_is_missing_or_does_not_fit_is_told_in_a_line(tmp_path):
-  code, _, error = prepare(tmp_path / 'nowhere', tmp_path)
-  assert code == 1 and '--idx_dir' in error and 'is no folder' in error
+  error = refusal(tmp_path / 'nowhere', tmp_path)
+  assert '--idx_dir' in error and 'is no folder' in error
   making.write_idx(tmp_path / 'idx/train-images-idx3-ubyte', np.zeros((3, 28, 28), np.uint8))
-  code, _, error = prepare(tmp_path / 'idx', tmp_path)
-  assert code == 1 and 'has no train-labels-idx1-ubyte[.gz]' in error and 'Trace' not in error
+  assert 'has no train-labels-idx1-ubyte[.gz]' in refusal(tmp_path / 'idx', tmp_path)
   making.write_idx(tmp_path / 'idx/train-labels-idx1-ubyte', np.zeros(4, np.uint8))
-  code, _, error = prepare(tmp_path / 'idx', tmp_path)
-  assert code == 1 and 'images (3, 28, 28) and labels (4,)' in error and 'Trace' not in error
+  assert 'images (3, 28, 28) and labels (4,)' in refusal(tmp_path / 'idx', tmp_path)

@@ -96,7 +96,8 @@ def test_a_host_that_picks_draws_the_latent_of_the_model(case, tmp_path):
 
 def test_the_patterns_of_a_mixture_go_with_the_priors_graph(tmp_path):
   own = config(latent='mixture', components=3)
-  variables = models.make(own).init(jax.random.key(0))
+  made = jax.eval_shape(models.make(own).init, jax.random.key(0))
+  variables = jax.tree.map(lambda x: np.ones(x.shape, x.dtype), made)
   rates = np.linspace(0, 1, 36).reshape(3, 12)
   patterns = {'share': np.array([0.5, 0.3, 0.2]), 'rate': rates, 'mixing': np.eye(6)}
   variables['batch_stats']['patterns'] = patterns

@@ -23,12 +23,16 @@ def make(workdir, **fields):
   model, mesh = models.make(config.model), sharding.make_mesh()
   rng = np.random.default_rng(0)
 
-  def some(x):  # kernels as they start, and vectors that are not all zeros and ones
-    bound = math.prod(x.shape[:-1]) ** -0.5
-    low = -bound if x.ndim > 1 else 0.1
-    return rng.uniform(low, bound, x.shape).astype('f')
+  def some(path, x):
+    """Kernels as they start, and vectors, and patterns of a mixture, with which neurons fire, but
+    not always."""
+    name, bound = path[-1].key, math.prod(x.shape[:-1]) ** -0.5
+    low, high = {'mean': (-0.1, 0.1), 'var': (0.01, 0.1), 'bias': (0.01, 0.1)}.get(name, (0.1, 1))
+    if x.ndim > 1 and name != 'rate':
+      low, high = -bound, bound
+    return rng.uniform(low, high, x.shape).astype('f')
 
-  variables = jax.tree.map(some, jax.eval_shape(model.init, jax.random.key(0)))
+  variables = jax.tree.map_with_path(some, jax.eval_shape(model.init, jax.random.key(0)))
   variables = jax.device_put(variables, sharding.replicated(mesh))
   return inference.Trained(config, workdir, 3, model, variables, mesh)
 

@@ -2,6 +2,7 @@
 
 import io
 import multiprocessing
+import time
 
 import numpy as np
 import pytest
@@ -59,19 +60,25 @@ def compute(log):
   return np.random.default_rng(0).normal(size=(9, 3))
 
 
-def keep(path, log):
-  frechet.kept(path, lambda: compute(log))
+def keep(path, log, began):
+  def slowly():
+    began.set()
+    time.sleep(0.5)
+    return compute(log)
+
+  frechet.kept(path, slowly)
 
 
 def test_statistics_are_computed_once_by_whoever_comes_first(tmp_path):
   path, log = tmp_path / 'kept' / 'x.npz', tmp_path / 'log'
   spawn = multiprocessing.get_context('spawn')
-  group = [spawn.Process(target=keep, args=(path, log)) for _ in range(2)]
-  for process in group:
-    process.start()
-  for process in group:
-    process.join()
-    assert process.exitcode == 0
+  began = spawn.Event()
+  first = spawn.Process(target=keep, args=(path, log, began))
+  first.start()
+  assert began.wait(60)
+  frechet.kept(path, lambda: compute(log))  # waits for the other one's
+  first.join()
+  assert first.exitcode == 0
   assert log.read_text() == 'computed\n'
   want = frechet.gaussian(compute(log))
   np.testing.assert_array_equal(frechet.load(path).covariance, want.covariance)

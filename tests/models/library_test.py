@@ -48,8 +48,8 @@ def test_a_model_begins_alike_alone_and_inside_a_program(name):
   jax.tree.map(np.testing.assert_array_equal, jax.jit(lambda key: init(key))(KEY), init(KEY))
 
 
-def test_the_spikes_that_are_compared_here_are_not_all_alike():
-  made = everything('fsvae')(initial('fsvae'), IMAGE, KEY)
+def test_the_spikes_that_are_compared_here_are_not_all_alike(wanted):
+  made = wanted['fsvae']
   for spikes in (made['encode'], made['sample'], made['spikes']['decoder/dense']):
     assert 0.05 < spikes.mean() < 0.95
 

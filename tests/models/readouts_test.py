@@ -27,10 +27,19 @@ def test_attention_gives_the_recorded_images_and_gradients():
   np.testing.assert_allclose(grad_matrix, recorded['grad_weight'][..., 0], rtol=1e-4, atol=1e-6)
 
 
-def reconstructed(readout):
-  """(images, loss gradients by path) of an untrained model with that read-out."""
+def begun(readout):
+  """A model with that read-out, and variables with which its neurons fire outside of training."""
   model = fsvae.make(**SIZES, readout=readout)
   variables = model.init(jax.random.key(0))
+  return model, {
+    **variables,
+    'batch_stats': jax.tree.map(lambda x: 0.1 * x, variables['batch_stats']),
+  }
+
+
+def reconstructed(readout):
+  """(images, loss gradients by path) of an untrained model with that read-out."""
+  model, variables = begun(readout)
 
   def loss(params):
     batch, draws = {'image': IMAGE}, model.draw(jax.random.key(1), len(IMAGE))
@@ -83,8 +92,7 @@ def test_learned_constants_start_as_the_fixed_ones_and_have_a_gradient_in_every_
 
 def of_steps(readout):
   """A model with that read-out, its variables, latents of five steps, and its decoder."""
-  model = fsvae.make(**SIZES, readout=readout)
-  variables = model.init(jax.random.key(0))
+  model, variables = begun(readout)
   z_BTD = jax.random.bernoulli(jax.random.key(1), 0.5, (2, 5, 6)).astype(jnp.float32)
   return model, variables, z_BTD, jax.jit(model.decode)
 
@@ -100,12 +108,14 @@ def test_an_image_unfolds_as_if_the_decoder_stopped_after_each_step(readout):
   shorter = jax.jit(model.unfold)(variables, z_BTD[:, :3])
   np.testing.assert_allclose(shorter[:, -1], decode(variables, z_BTD[:, :3]), atol=1e-6)
   assert np.abs(unfolded[:, 2] - unfolded[:, 4]).max() > 1e-3
+  assert np.abs(unfolded[0] - unfolded[1]).max() > 1e-3  # neurons fire, it is not the bias alone
 
 
 def test_attention_may_stop_early_but_has_nothing_to_show_before_the_last_step():
   model, variables, z_BTD, decode = of_steps('attention')
   assert model.unfold is None
   early, late = (decode(variables, z_BTD[:, :steps]) for steps in (3, 5))
+  assert np.abs(late[0] - late[1]).max() > 1e-3  # neurons fire, it is not the bias alone
   assert early.shape == late.shape and np.abs(early - late).max() > 1e-3
   with pytest.raises(ValueError, match=r'matrix_TS .*\(5, 5\); it must be \(6, 6\)'):
     decode(variables, jnp.concatenate([z_BTD, z_BTD[:, :1]], axis=1))
