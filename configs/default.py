@@ -106,8 +106,9 @@ def of_kind(config, kind, batches):
   """`config` itself, or another model of the family on the same data.
 
   'ann' is the ANN VAE of its shape, which the paper compares with. 'esvae' has the rate latent of
-  arXiv 2310.14839 with that paper's sizes and learning rate for grey images (there, the prior's
-  layer learns ten times as fast). 'taid' has the read-out of Qiu et al. (ICLR 2023 tiny papers).
+  arXiv 2310.14839 with that paper's sizes and, if the number of steps is not the recipe's own, its
+  learning rate for grey images (there, the prior's layer learns ten times as fast). 'taid' has the
+  read-out of Qiu et al. (ICLR 2023 tiny papers).
 
   Args:
     config: of the FSVAE.
@@ -131,8 +132,9 @@ def of_kind(config, kind, batches):
   if kind == 'esvae':
     config.model.latent = 'rate'
     config.model.latent_dim = 32
-    config.train.epochs = 300
-    config.train.learning_rate = 3e-3 * config.train.batch_size / 250
+    if not config.train.steps:  # else a recipe of its own, which stays
+      config.train.epochs = 300
+      config.train.learning_rate = 3e-3 * config.train.batch_size / 250
   if kind == 'taid':
     config.model.readout = 'attention'
   return config

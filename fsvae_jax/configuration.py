@@ -66,6 +66,8 @@ def load(text: str) -> ConfigDict:
       f'{path}: the configuration lacks {", ".join(lacking)}; begin with '
       'fsvae_jax.configs.default.get_config(), or that of another of its files, and change it'
     )
+  with config.unlocked():
+    config.model = ConfigDict(_whole(config.model.to_dict()))
   return config.lock()
 
 
@@ -79,9 +81,12 @@ def of_run(folder: pathlib.Path) -> ConfigDict | None:
     return None
   config = defaults().to_dict()
   for name, value in record.items():
-    whole = name == 'model' or not isinstance(value, dict)  # a model's fields are its own
-    config[name] = value if whole else config.get(name, {}) | value
-  return ConfigDict(config)
+    section = name != 'model' and isinstance(value, dict)  # a model's fields are its own
+    config[name] = config.get(name, {}) | value if section else value
+  return ConfigDict(config | {'model': _whole(config['model'])})
+
+
+PART_OF_THE_LOSS = 'eval.ac_pj', 'eval.mac_pj'  # with train.energy_weight
 
 
 def command(config: ConfigDict) -> str:
@@ -89,9 +94,10 @@ def command(config: ConfigDict) -> str:
   own = {
     name: value
     for name, value in fields.flatten(config.to_dict()).items()
-    if name.split('.')[0] not in ('eval', 'test')
+    if (name.split('.')[0] not in ('eval', 'test') or name in PART_OF_THE_LOSS)
     and not (name.startswith('data.') and fields.may_change(name))
   }
+  own['train.start'] = pathlib.Path(own.get('train.start', '')).name
   ways = []
   for name in names():
     base = fields.flatten(load(name).to_dict())
@@ -179,6 +185,14 @@ def _lacking(config):
     elif name not in own and (section != 'model' or name in of_models):
       lacking.append(name)
   return list(dict.fromkeys(lacking))
+
+
+def _whole(model):
+  """A model's fields, with defaults for those that it lacks: of the FSVAE's, or of all models'."""
+  known = defaults().model.to_dict()
+  if model.get('name') != known['name']:
+    known = {name: known[name] for name in ('features', 'latent_dim')}
+  return known | model
 
 
 def _split(text):

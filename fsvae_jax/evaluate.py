@@ -298,7 +298,7 @@ def named_runs(config: ConfigDict) -> list[pathlib.Path]:
 def compared(trained: Trained, results: dict) -> dict[str, dict]:
   """{folder: {'run', 'figures'}} of the runs in `eval.compare`, or else `<workdir>_ann`, if any.
 
-  Figures that were taken in another way are left out.
+  Figures that were taken in another way are left out, and runs on other test images.
   """
   protocol = lambda name: results['figures'].get(name, {}).get('protocol')
   same = lambda name, value: value['protocol'] == protocol(name) and value['mean'] is not None
@@ -308,7 +308,9 @@ def compared(trained: Trained, results: dict) -> dict[str, dict]:
     own = pathlib.Path(os.path.abspath(own))
   for folder in named_runs(trained.config) or [pathlib.Path(f'{own}_ann')]:
     theirs = read(folder / 'eval.json')
-    if theirs.get('run', {}).get('data') == results['run']['data']:
+    if not workdirs.same_images(own, folder, 'test'):
+      logging.warning('%s was evaluated on other test images, and is left out', folder)
+    elif theirs.get('run', {}).get('data') == results['run']['data']:
       figures = {name: value for name, value in theirs['figures'].items() if same(name, value)}
       found[str(folder)] = {'run': theirs['run'], 'figures': figures}
   return found

@@ -97,7 +97,8 @@ def rasters(made: Made) -> dict[str, np.ndarray]:
   if made.trained.model.record is None:
     return {}
   spikes = made.trained.over(_spikes, made.latents[:1], made.test_images[:1])
-  return {name: x_BTF[0].reshape(len(x_BTF[0]), -1) for name, x_BTF in spikes.items()}
+  # bfloat16 is no type that Matplotlib draws
+  return {name: np.float32(x_BTF[0]).reshape(len(x_BTF[0]), -1) for name, x_BTF in spikes.items()}
 
 
 def _spikes(

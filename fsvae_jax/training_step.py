@@ -95,7 +95,8 @@ def gradients(
 
   Gradient and metrics are the parts' means. tdBN normalises each part by its own statistics, and
   moves the running ones once a part; that, and what the loss takes of a batch as a whole (the
-  rate latent's distance, model.variance=error), differs from the batch in one part.
+  rate latent's distance, model.variance=error, energy beyond a target), differs from the batch in
+  one part.
 
   Args:
     loss_fn: (params, batch_stats, batch, draws) -> (loss, (batch_stats, metrics)).

@@ -1,5 +1,6 @@
 """What `--config` takes."""
 
+import json
 import os
 import pathlib
 import sys
@@ -157,3 +158,36 @@ def test_what_is_no_configuration_says_why(text, content, message, tmp_path, mon
 def test_a_run_is_named_after_configuration_and_argument(text, name):
   assert configuration.run_name(text) == name
   assert os.sep not in name
+
+
+def test_a_model_of_a_few_fields_has_the_others_as_they_are_by_default(tmp_path):
+  own = {'name': 'fsvae', 'image_size': 32, 'channels': 1, 'timesteps': 3}
+  file = tmp_path / 'own.py'
+  file.write_text(
+    'from ml_collections import ConfigDict\nfrom fsvae_jax.configs import mnist\n\n'
+    f'def get_config():\n  config = mnist.get_config()\n  config.model = ConfigDict({own})\n'
+    '  return config\n'
+  )
+  want = configuration.defaults().model.to_dict() | own
+  config = configuration.load(str(file))
+  assert config.model.to_dict() == want
+  record = config.to_dict() | {'model': own}  # as of an earlier version
+  (tmp_path / 'config.json').write_text(json.dumps(record))
+  assert configuration.of_run(tmp_path).model.to_dict() == want
+
+
+def test_the_command_of_a_loss_with_energy_says_what_a_spike_costs_and_no_places():
+  config = configuration.load('digits')
+  config.train.update(energy_weight=0.1, start='/home/me/runs/ann')
+  config.eval.update(ac_pj=0.5, images=7)
+  said = configuration.command(config)
+  assert '--config.eval.ac_pj=0.5' in said and '--config.train.start=ann' in said
+  assert 'images=7' not in said
+
+
+@pytest.mark.parametrize('name', ['mnist', 'digits', 'mnist_best'])
+def test_the_rate_latent_has_its_papers_rate_where_steps_are_not_the_recipes(name):
+  config, own = configuration.load(f'{name}:esvae'), configuration.load(name)
+  published = config.train.epochs, config.train.learning_rate
+  recipe = own.train.epochs, own.train.learning_rate
+  assert published == ((300, 3e-3) if name == 'mnist' else recipe)

@@ -10,6 +10,7 @@ import shutil
 import types
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -18,6 +19,7 @@ from fsvae_jax import evaluate, inference, samples, train
 from fsvae_jax.configs import default, digits
 from fsvae_jax.metrics import fad, frechet
 from fsvae_jax.metrics.made import Made
+from fsvae_jax.report import page
 from fsvae_jax.run import sharding
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
@@ -128,6 +130,16 @@ def test_a_run_to_compare_with_whose_figures_say_no_data_is_named(tmp_path):
   config.eval.compare = str(tmp_path)
   with pytest.raises(ValueError, match='a run on None; this one is on digits: leave it out'):
     evaluate.named_runs(config)
+
+
+def test_spikes_of_a_model_in_bfloat16_can_be_drawn():
+  spikes = {'latent/z': np.eye(4, 9)[None].astype(jnp.bfloat16)}
+  model = types.SimpleNamespace(record=True)
+  trained = types.SimpleNamespace(model=model, over=lambda *_: spikes)
+  made = types.SimpleNamespace(trained=trained, latents=[0], test_images=[0])
+  rasters = samples.rasters(made)
+  np.testing.assert_array_equal(rasters['latent/z'], np.eye(4, 9))
+  assert len(page.raster_charts(rasters)) == 2
 
 
 def test_nearest_training_images_are_a_picture(run):

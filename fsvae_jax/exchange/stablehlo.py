@@ -41,8 +41,11 @@ need:
 {programs}
 
 Draws named `picks` are integers from 0 to {largest}, all equally likely; `uniform` are uniform
-between 0 and 1; others are of the standard normal distribution.
+between 0 and 1; others are of the standard normal distribution.{classes}
 """
+
+_CLASSES = """ The last argument
+is each image's label, 0 to {last}; -1 is none."""
 
 
 def programs(trained: Trained) -> dict[str, jax.export.Exported]:
@@ -52,20 +55,30 @@ def programs(trained: Trained) -> dict[str, jax.export.Exported]:
   decode       (latent [b, ...])                      -> image
   generate     (draws)                                -> image, of a model that has a prior
 
-  Draws and latent are the model's: of `Model.draw(key, b, train=False)` and `Model.encode`.
+  Draws and latent are the model's: of `Model.draw(key, b, train=False)` and `Model.encode`. With
+  classes, the last argument of each is the images' label, int32 [b]; -1 is none.
   """
   model, c = trained.model, trained.config.model
   variables = jax.device_get(trained.variables)
   image = jax.ShapeDtypeStruct((1, c.image_size, c.image_size, c.channels), np.float32)
   draws = jax.eval_shape(lambda: model.draw(jax.random.key(0), 1, train=False))
   latent = jax.eval_shape(model.posterior, variables, image, draws)
-  decode = functools.partial(model.decode, variables)
-  of = lambda function: lambda *args: decode(function(variables, *args))
+  told = (jax.ShapeDtypeStruct((1,), np.int32),) * (model.classes > 0)
+
+  def of(function):
+    def run(*args):
+      label = args[len(args) - len(told) :]
+      return model.decode(variables, function(variables, *args), *label)
+
+    return run
+
   made = {
-    'reconstruct': _exported(of(model.posterior), image, draws),
-    'decode': _exported(decode, latent),
+    'reconstruct': _exported(of(model.posterior), image, draws, *told),
+    'decode': _exported(functools.partial(model.decode, variables), latent, *told),
   }
-  return made if model.prior is None else made | {'generate': _exported(of(model.prior), draws)}
+  if model.prior is None:
+    return made
+  return made | {'generate': _exported(of(model.prior), draws, *told)}
 
 
 def _exported(function: Callable, *of_one: Any) -> jax.export.Exported:
@@ -99,6 +112,7 @@ def export(trained: Trained, folder: pathlib.Path) -> None:
     sums=SUMS,
     programs='\n'.join(rows),
     largest=trained.config.model.get('draws', 1) - 1,
+    classes=_CLASSES.format(last=trained.model.classes - 1) if trained.model.classes else '',
   )
   files.write_text(folder / 'README.md', text)
 

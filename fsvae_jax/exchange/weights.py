@@ -143,4 +143,4 @@ def said(config: ConfigDict) -> Mapping:
   """
   sections = {name: x for name, x in config.to_dict().items() if name != 'eval'}
   data = {name: x for name, x in sections['data'].items() if not fields.may_change(f'data.{name}')}
-  return sections | {'data': data}
+  return sections | {'data': data, 'train': sections['train'] | {'start': ''}}

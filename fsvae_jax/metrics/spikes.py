@@ -14,16 +14,16 @@ from fsvae_jax.metrics.made import Made
 from fsvae_jax.metrics.result import Figure, Metric, Result, fixed
 from fsvae_jax.models import Model
 
-COST = 'µJ an image, synapses only, 45 nm figures'
 PATHS = {'reconstruct': 'test', 'generate': 'generated'}  # an image's ways, and whose spikes
 
 
 def evaluate(trained: Trained, images_of: Callable[[str], data.Images]) -> Metric:
   """Firing rates, energies and their tables; of an ANN its energy alone."""
   c, pj = trained.config.model, (trained.config.eval.ac_pj, trained.config.eval.mac_pj)
-  ann = layers_of(models.ann_of(c))
   if trained.model.record is None:
-    return fixed(Result({f'energy_uj_{path}': _ann_energy(ann[path], pj) for path in PATHS}))
+    own = layers_of(trained.model, c).items()
+    return fixed(Result({f'energy_uj_{path}': _ann_energy(layers, pj) for path, layers in own}))
+  ann = layers_of(models.ann_of(c), c)
   count = min(trained.config.eval.probe, len(images_of('test')))
   counts = {'reconstruct': count, 'generate': min(count, trained.config.eval.images)}
   table = lambda path, rates, layers: operations.table(layers, rates, ann[path], c.timesteps, pj)
@@ -69,24 +69,38 @@ def path_figures(path: str, sums: list[dict], of: str, pj: tuple) -> dict[str, F
   return {
     rate: Figure(column('firing_rate'), f'a neuron and step, {of}'),
     f'sop_rate_{path}': Figure(column('sop_rate'), f'{most}, {of}'),
-    f'energy_uj_{path}': Figure(column('energy_uj'), f'{COST}, {of}'),
-    f'energy_uj_{path}_ann': Figure([sums[0]['ann_energy_uj']], f'{COST}, VAE of the same shape'),
+    f'energy_uj_{path}': Figure(column('energy_uj'), f'{cost(pj)}, {of}'),
+    f'energy_uj_{path}_ann': Figure(
+      [sums[0]['ann_energy_uj']], f'{cost(pj)}, VAE of the same shape'
+    ),
     f'break_even_rate_{path}': Figure(
       [operations.break_even(sums[0], pj)], 'SOP rate at which spikes cost what the ANN does'
     ),
   }
 
 
-def layers_of(model: Model) -> Mapping[str, Mapping[str, Any]]:
-  """{path: the operations of an ANN}, which do not depend on its variables."""
-  assert model.sample
+def cost(pj: tuple[float, float]) -> str:
+  """How energies are counted, for their protocols."""
+  addition, multiplication = pj
+  return (
+    f'µJ an image, synapses only, {addition:g} pJ an addition, {multiplication:g} pJ a '
+    'multiplication with addition'
+  )
+
+
+def layers_of(model: Model, c: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
+  """{path: the operations of an ANN of `config.model`'s image size}, whatever its variables.
+
+  One without a prior generates nothing.
+  """
   key = jax.random.key(0)
 
   @jax.jit
   def run():
     variables = model.init(key)
-    latent = model.sample(variables, key, 1)
-    on = {'reconstruct': (latent, model.decode(variables, latent)), 'generate': (latent,)}
+    image = jnp.zeros((1, c['image_size'], c['image_size'], c['channels']))
+    latent = model.encode(variables, image, key)
+    on = {'reconstruct': (latent, image)} | ({'generate': (latent,)} if model.sample else {})
     return {path: model.operations(variables, *arrays) for path, arrays in on.items()}
 
   return jax.device_get(run())
@@ -94,7 +108,7 @@ def layers_of(model: Model) -> Mapping[str, Mapping[str, Any]]:
 
 def _ann_energy(layers, pj):
   macs = sum(operations.count(layer)['multiply_accumulates'] for layer in layers.values())
-  return Figure([operations.energy_uj(0.0, macs, pj)], COST)
+  return Figure([operations.energy_uj(0.0, macs, pj)], cost(pj))
 
 
 def records(model: Model, variables: Any, key: jax.Array, latent: jax.Array, *image_BHWC) -> Any:

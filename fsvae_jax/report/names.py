@@ -1,12 +1,14 @@
 """What figures are called for people, and what the paper published for them."""
 
 # arXiv 2110.00375, table 1: after 150 epochs. Its Inception score is not the standard one.
-PUBLISHED = {
+PUBLISHED: dict[str, dict[str, tuple[float, ...]]] = {
   'mnist': {'FSVAE': (0.031, 97.06, 35.54), 'ANN VAE': (0.048, 112.5, 17.09)},
   'fashion_mnist': {'FSVAE': (0.031, 90.12, 15.75), 'ANN VAE': (0.050, 123.7, 18.08)},
   'cifar10': {'FSVAE': (0.066, 175.5, 133.9), 'ANN VAE': (0.105, 229.6, 196.9)},
   'celeb_a': {'FSVAE': (0.051, 101.6, 112.9), 'ANN VAE': (0.059, 92.53, 156.9)},
 }
+# How many test images the sets have: of as many, a run's figures stand beside the published ones.
+TEST_IMAGES = {'mnist': 10_000, 'fashion_mnist': 10_000, 'cifar10': 10_000, 'celeb_a': 19_962}
 PUBLISHED_NAMES = ('reconstruction_mse', 'fid', 'fad_authors')
 
 # What stands first: (metric, title, what it says, {figure: {figure beside it: its label}}). Of the

@@ -3,7 +3,7 @@
 import pathlib
 from typing import NamedTuple
 
-from fsvae_jax.report.names import CAPTIONS, NUMBERS, PUBLISHED, PUBLISHED_NAMES
+from fsvae_jax.report.names import CAPTIONS, NUMBERS, PUBLISHED, PUBLISHED_NAMES, TEST_IMAGES
 from fsvae_jax.run import pictures
 
 
@@ -26,11 +26,17 @@ def columns(workdir: pathlib.Path, results: dict) -> list[Column]:
     other, is_ann = pathlib.Path(folder), theirs['run']['model'] == 'ann_vae'
     header = f'ANN VAE {other.name}' if is_ann else other.name
     made.append(Column(header, theirs['figures'], pictures.found(other, theirs['run']['step'])))
-  for model, values in PUBLISHED.get(run['data'], {}).items():
+  for model, values in published(run).items():
     figures = {n: {'mean': x, 'std': None} for n, x in zip(PUBLISHED_NAMES, values, strict=True)}
     made.append(Column(f'paper: {model}', figures, {}))
   shown = [column for column in made if column.pictures or ours.keys() & column.figures.keys()]
   return [Column('this run', ours, pictures.found(workdir, run['step'])), *shown]
+
+
+def published(run: dict) -> dict[str, tuple[float, ...]]:
+  """{model: the paper's figures}; {} for a run on other images than the paper's."""
+  same = run.get('test_images') in (None, TEST_IMAGES.get(run['data']))  # None: an older run
+  return PUBLISHED.get(run['data'], {}) if same else {}
 
 
 def captions(shown: dict[str, bytes]) -> dict[str, str]:

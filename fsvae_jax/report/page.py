@@ -11,7 +11,7 @@ import jinja2
 import numpy as np
 
 from fsvae_jax.report import charts, numbers
-from fsvae_jax.report.names import LABELS, NUMBERS, PUBLISHED
+from fsvae_jax.report.names import LABELS, NUMBERS
 from fsvae_jax.run import files
 
 
@@ -41,7 +41,7 @@ def write(
     captions=numbers.captions(columns[0].pictures),
     numbers=numbers.headline(columns, results['missing']),
     headline_metrics=[metric for metric, *_ in NUMBERS],
-    published=results['run']['data'] in PUBLISHED,
+    published=bool(numbers.published(results['run'])),
     training_charts=training_charts(metrics, config),
     raster_charts=rasters and raster_charts(rasters),
     spikes=spikes,

@@ -186,6 +186,19 @@ def check_images(workdir: pathlib.Path, config: ConfigDict, images: dict) -> Non
       )
 
 
+def same_images(workdir: pathlib.Path, other: pathlib.Path, split: str) -> bool:
+  """Whether two runs have the same images in a split, as far as their records say."""
+  ours, theirs = (_identities(folder).get(split, {}) for folder in (workdir, other))
+  return all(ours[name] == theirs[name] for name in ours.keys() & theirs.keys())
+
+
+def _identities(workdir):
+  try:
+    return files.read_json(workdir / 'data.json')
+  except ValueError:  # damaged
+    return {}
+
+
 @contextlib.contextmanager
 def claim(workdir: pathlib.Path) -> Iterator[None]:
   """Holds `workdir` for this run; all its processes call it.

@@ -16,6 +16,7 @@ pytestmark = pytest.mark.usefixtures('quick_compilation')
 FAMILY = {latent: {'latent': latent} for latent in latents.LATENTS} | {
   'ann_vae': {'name': 'ann_vae'}
 }
+FAMILY['mixture'] |= {'classes': 3}
 FAMILY['rate'] |= {'readout': 'attention', 'learned': ('tau',)}
 
 
@@ -29,11 +30,13 @@ def packages(trained, images, draws):
   """{program: (arguments, images)} of the package."""
   model, variables = trained.model, jax.device_get(trained.variables)
   decode, posterior = jax.jit(model.decode), jax.jit(model.posterior)
-  latent = posterior(variables, images, draws)
-  again = decode(variables, latent)
-  made = {'reconstruct': ((images, draws), again), 'decode': ((latent,), again)}
+  label = (np.arange(len(images), dtype=np.int32) - 1,) * (model.classes > 0)  # -1, 0, 1, ...
+  latent = posterior(variables, images, draws, *label)
+  again = decode(variables, latent, *label)
+  made = {'reconstruct': ((images, draws, *label), again), 'decode': ((latent, *label), again)}
   if model.prior:
-    made['generate'] = (draws,), decode(variables, jax.jit(model.prior)(variables, draws))
+    sampled = jax.jit(model.prior)(variables, draws, *label)
+    made['generate'] = (draws, *label), decode(variables, sampled, *label)
   return made
 
 

@@ -159,7 +159,7 @@ def test_layers_come_in_the_order_of_computation(recorded):
 
 
 def test_the_ann_of_the_same_shape_multiplies_for_each_synapse():
-  layers = spikes.layers_of(ann.make_vae(**SIZES))['reconstruct']
+  layers = spikes.layers_of(ann.make_vae(**SIZES), SIZES)['reconstruct']
   for name, (kind, _, shape, channels) in (ENCODER | DECODER).items():
     heads = 2 if name == 'encoder/dense' else 1  # mean and variance
     want = heads * brute_force(kind, np.ones((1, *shape)), channels)
@@ -167,16 +167,25 @@ def test_the_ann_of_the_same_shape_multiplies_for_each_synapse():
   assert set(layers) == set(ENCODER | DECODER)
 
 
+def test_an_autoencoder_has_its_own_energy_and_generates_nothing():
+  layers, vae = (
+    spikes.layers_of(make(**SIZES), SIZES) for make in (ann.make_autoencoder, ann.make_vae)
+  )
+  assert set(layers) == {'reconstruct'} and set(vae) == {'reconstruct', 'generate'}
+  (one, two) = (operations.count(of['reconstruct']['encoder/dense']) for of in (layers, vae))
+  assert 2 * one['multiply_accumulates'] == two['multiply_accumulates']  # one head, not two
+
+
 def test_the_known_energy_of_the_ann_of_mnists_size():
   sizes = {'image_size': 32, 'channels': 1, 'features': (32, 64, 128, 256), 'latent_dim': 128}
-  layers = spikes.layers_of(models.ann_of(sizes))['reconstruct']
+  layers = spikes.layers_of(models.ann_of(sizes), sizes)['reconstruct']
   macs = sum(operations.count(layer)['multiply_accumulates'] for layer in layers.values())
   assert operations.energy_uj(0.0, macs, PJ) == pytest.approx(40.5, abs=0.05)
 
 
 def test_break_even_is_where_the_energies_meet(recorded):
   layers = recorded['reconstruct'][1]
-  twin = spikes.layers_of(ann.make_vae(**SIZES))['reconstruct']
+  twin = spikes.layers_of(ann.make_vae(**SIZES), SIZES)['reconstruct']
 
   def at(rate):
     fired = {

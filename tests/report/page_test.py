@@ -105,6 +105,12 @@ def visible(text):
   return ' '.join(html.unescape(text).split())
 
 
+def test_figures_of_own_images_are_not_beside_the_published_ones(tmp_path):
+  run = RESULTS['run'] | {'test_images': 300}
+  report.write(tmp_path, RESULTS | {'run': run}, CONFIG, METRICS, {})
+  assert 'paper:' not in (tmp_path / 'report.html').read_text('utf-8')
+
+
 def test_every_figure_is_there_with_its_spread_and_protocol(page):
   text = visible(page)
   for row in (

@@ -146,6 +146,23 @@ def test_identity_is_of_the_content():
   assert data.identity(images) == data.identity(images.copy()) != data.identity(other)
 
 
+def test_runs_have_the_same_images_as_far_as_their_records_say(tmp_path):
+  for name, text in {
+    'a': '{"test": {"count": 9, "digest": "1"}}',
+    'b': '{"test": {"count": 9, "digest": "1", "labels": "7"}}',  # of a model with classes
+    'c': '{"test": {"count": 9, "digest": "2"}}',
+    'old': '{}',
+    'damaged': '{"te',
+  }.items():
+    (tmp_path / name).mkdir()
+    (tmp_path / name / 'data.json').write_text(text)
+  same = {
+    name: workdir.same_images(tmp_path / 'a', tmp_path / name, 'test')
+    for name in ('b', 'c', 'old', 'damaged', 'nowhere')
+  }
+  assert same == {'b': True, 'c': False, 'old': True, 'damaged': True, 'nowhere': True}
+
+
 def test_a_workdir_that_cannot_be_made_is_refused_at_the_start(tmp_path):
   (tmp_path / 'file').touch()
   (tmp_path / 'link').symlink_to(tmp_path / 'nowhere')
