@@ -19,8 +19,9 @@ from fsvae_jax import evaluate, inference, samples, train
 from fsvae_jax.configs import default, digits
 from fsvae_jax.metrics import fad, frechet
 from fsvae_jax.metrics.made import Made
+from fsvae_jax.metrics.result import Figure, Metric, Result
 from fsvae_jax.report import page
-from fsvae_jax.run import sharding
+from fsvae_jax.run import sharding, signals
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
 
@@ -376,3 +377,21 @@ def test_whole_batches_have_each_row_equally_often(count, size, devices):
     assert len(rows) % devices == 0 and len(rows) <= max(size, devices * devices)
     weight += np.bincount(rows, minlength=count) / len(rows) * len(set(rows)) / count
   np.testing.assert_allclose(weight, 1 / count)
+
+
+def test_what_is_finished_when_a_signal_comes_is_in_eval_json(tmp_path, monkeypatch):
+  def stop(_):
+    raise signals.Stopped('by SIGTERM')
+
+  figure = lambda kept: Result({'a': Figure(kept, 'counted')})
+  metrics = {'one': Metric(lambda made: 0.5, figure), 'two': Metric(stop, figure)}
+  monkeypatch.setattr(evaluate, 'METRICS', {n: lambda *_, m=m: m for n, m in metrics.items()})
+  monkeypatch.setattr(evaluate, 'made_of', lambda *_: (None, 0))
+  config = digits.get_config()
+  config.eval.update(metrics=('one', 'two'), seeds=3)
+  trained = types.SimpleNamespace(config=config, workdir=tmp_path)
+  results = {'run': {}, 'figures': {}, 'seconds': {}, 'missing': {}, 'details': {}}
+  with pytest.raises(signals.Stopped):
+    evaluate.take(trained, lambda split: None, results)
+  found = evaluate.read(tmp_path / 'eval.json')['figures']
+  assert found['a']['mean'] == 0.5 and found['a']['seeds'] == 1

@@ -448,10 +448,14 @@ def test_the_moving_average_is_short_at_first_and_then_as_its_decay_says(decay, 
 
 def test_every_number_of_a_run_follows_from_its_seed(ann, trained_ann, tmp_path, monkeypatch):
   """That the same seed gives the same is what an interrupted run shows."""
-  orders, batches = [], data.batches
+  orders, batches, keys, loop = [], data.batches, [], train.loop
   monkeypatch.setattr(data, 'batches', lambda *a: orders.append(a[2]) or batches(*a))
+  monkeypatch.setattr(train, 'loop', lambda *a: keys.append(a[4]) or loop(*a))
   ann.seed = 1
   train.train_and_evaluate(ann, tmp_path)
+  of_seed_0 = jax.random.split(jax.random.key(0), 3)[1:]
+  for key, other in zip(keys[0], of_seed_0, strict=True):
+    assert (jax.random.key_data(key) != jax.random.key_data(other)).any()
   first, other = (
     writer.read_metrics(folder)[0]['train/loss'] for folder in (trained_ann, tmp_path)
   )
@@ -501,11 +505,13 @@ def test_a_start_says_which_class_is_which_and_which_has_no_image(capsys):
 def test_a_start_has_a_line_a_network_and_all_its_layers_if_asked(capsys):
   params = {'encoder': {'dense': {'kernel': np.zeros((20, 60)), 'bias': np.zeros(60)}}}
   model = types.SimpleNamespace(classes=0)
-  own = {'start': {}, 'train_images': 'abc', 'test_images': 'd', 'total': 9, 'changed': {}}
+  changed = {'train.steps': (6, 9)}
+  own = {'start': {}, 'train_images': 'abc', 'test_images': 'd', 'total': 9, 'changed': changed}
   run = types.SimpleNamespace(model=model, **own)
   state = types.SimpleNamespace(variables={'params': params}, step=4)
   train.say_start(run, state)
   brief = 'encoder          1,260 parameters\n3 training and 1 test images; step 4 of 9\n'
+  brief += 'from here on with train.steps 9; it was 6\n'
   assert capsys.readouterr().out == brief
   before = logging.get_verbosity()
   logging.set_verbosity(logging.INFO)

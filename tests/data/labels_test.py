@@ -437,3 +437,19 @@ def test_labels_that_a_model_of_classes_cannot_learn_are_refused(labels, message
   with pytest.raises(ValueError, match=f'training images.*{message}'):
     data.check_labels(images, 3, 'training')
   data.check_labels(images, 0, 'training')
+
+
+def test_a_set_that_cannot_be_downloaded_is_told_with_the_ways_to_get_it(config, monkeypatch):
+  def download():
+    raise ConnectionError('Network is unreachable')
+
+  builder = types.SimpleNamespace(
+    is_prepared=lambda: False, data_path='there', download_and_prepare=download
+  )
+  monkeypatch.setattr(tfds, 'builder', lambda *_, **__: builder)
+  config.update(name='mnist', path='')
+  with pytest.raises(
+    FileNotFoundError,
+    match='could TFDS download it .ConnectionError: Network.*launch/prepare_data.py.*data.path',
+  ):
+    data.load(config, 4, 1, 'train')

@@ -127,6 +127,19 @@ def test_what_a_file_cannot_begin_is_refused(tmp_path, field, value, message):
   assert not (tmp_path / 'run').exists()
 
 
+def test_checkpoints_of_a_run_are_not_written_over_and_an_ann_cannot_begin_so(tmp_path):
+  np.savez(tmp_path / 'reference.npz', **STATE)
+  (tmp_path / 'run/checkpoints/4').mkdir(parents=True)
+  with pytest.raises(ValueError, match='run already holds checkpoints; take another --workdir'):
+    reference.import_checkpoint(
+      tmp_path / 'reference.npz', small(mnist.get_config()), tmp_path / 'run'
+    )
+  assert [path.name for path in (tmp_path / 'run').rglob('*')] == ['checkpoints', '4']
+  with pytest.raises(ValueError, match="model.name is 'ann_vae'; checkpoints of the reference are"):
+    reference.import_checkpoint(tmp_path / 'reference.npz', mnist.get_config('ann'), tmp_path / 'x')
+  assert not (tmp_path / 'x').exists()
+
+
 def test_an_esvae_checkpoint_leaves_out_the_networks_that_its_authors_never_run(tmp_path):
   config, state = small(mnist.get_config()), dict(STATE)
   config.model.latent = 'rate'

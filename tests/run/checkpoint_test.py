@@ -123,3 +123,38 @@ def test_importing_changes_nobodys_logging(tmp_path):
   before = list(logging.get_absl_logger().filters)
   restore(tmp_path)
   assert logging.get_absl_logger().filters == before == []
+
+
+FULL = OSError(errno.ENOSPC, 'No space left on device')
+
+
+def test_a_save_without_room_is_warned_of_and_the_next_one_tries_again(
+  tmp_path, monkeypatch, caplog
+):
+  with contextlib.closing(checkpoint.Checkpoints(tmp_path, keep=3)) as checkpoints:
+    checkpoints.save(2, state(2))
+    with monkeypatch.context() as patch:
+      patch.setattr(checkpoint.ocp.training.Checkpointer, 'save_async', fails)
+      checkpoints.save(4, state(4))
+    assert 'checkpoint 4 could not be saved' in caplog.text and 'There are [2]' in caplog.text
+    checkpoints.save(6, state(6))
+  assert names(tmp_path) == ['2', '6'] and int(restore(tmp_path)['step']) == 6
+
+
+def test_a_last_save_without_room_is_an_error_that_says_what_there_is(tmp_path, monkeypatch):
+  checkpoints = checkpoint.Checkpoints(tmp_path, keep=3)
+  checkpoints.save(2, state(2))
+  checkpoints._settle()
+  with monkeypatch.context() as patch:
+    patch.setattr(checkpoint.ocp.training.Checkpointer, 'save_async', fails)
+    checkpoints.save(4, state(4))
+  with pytest.raises(
+    OSError, match=r'checkpoint 4 .*No space left.* There are \[2\]; the same comm'
+  ):
+    checkpoints.close()
+  checkpoints.close()  # which has nothing more to say
+  assert int(restore(tmp_path)['step']) == 2
+
+
+def fails(*_, **__):
+  raise FULL

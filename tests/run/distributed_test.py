@@ -175,3 +175,18 @@ def test_an_error_of_devices_that_nobody_named_stays_itself(monkeypatch):
   with pytest.raises(RuntimeError, match='^the TPU is in use by another process$'):
     with distributed.joined():
       pass
+
+
+def test_a_launcher_whose_first_process_jax_does_not_find_says_what_to_give(
+  initialized, monkeypatch
+):
+  def initialize(*_, **__):
+    raise ValueError('coordinator_address should be defined')
+
+  monkeypatch.setattr(jax.distributed, 'initialize', initialize)
+  for assignment in OPEN_MPI.split():
+    monkeypatch.setenv(*assignment.split('=', 1))
+  with pytest.raises(
+    ValueError, match='by Open MPI, but .*: give --coordinator=HOST:PORT and --pr'
+  ):
+    distributed.join()

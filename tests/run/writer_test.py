@@ -1,6 +1,7 @@
 """metrics.jsonl, TensorBoard events and picture grids."""
 
 import json
+import os
 import time
 
 import numpy as np
@@ -95,3 +96,13 @@ def test_no_workdir_writes_nothing(tmp_path, monkeypatch):
   assert out.picture(1, 'b', np.zeros((1, 2, 2, 1), np.uint8), 1) is None
   out.close()
   assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(not os.path.exists('/dev/full'), reason='a device of Linux')
+def test_lines_that_find_no_room_are_warned_of_and_end_nothing(tmp_path, caplog):
+  out = writer.Writer(tmp_path)
+  out._jsonl.close()
+  out._jsonl = open('/dev/full', 'a', encoding='utf-8')  # noqa: SIM115  # the writer closes it
+  out.scalars(10, {'a': 1.0})
+  out.close()
+  assert 'metrics.jsonl could not be written' in caplog.text
