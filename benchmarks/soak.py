@@ -64,11 +64,11 @@ def resident_gb(pid):
   return pages * os.sysconf('SC_PAGE_SIZE') / 1e9
 
 
-def watch(process, workdir):
-  """[(newest checkpoint, GB)] every half second until the process ends."""
+def watch(start, workdir):
+  """[(newest checkpoint, GB)] every half second until the process that `start()` gives ends."""
   if not pathlib.Path('/proc/self/statm').exists():
     raise OSError('memory is watched in /proc, which this system does not have')
-  seen = []
+  process, seen = start(), []
   while process.poll() is None:
     try:
       seen.append((newest(workdir), resident_gb(process.pid)))
@@ -108,7 +108,7 @@ def main():
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT)
 
   whole, cut = args.workdir / 'whole', args.workdir / 'cut'
-  memory = watch(start(whole), whole)
+  memory = watch(lambda: start(whole), whole)
   rng = random.Random(args.seed)
   result = disturb(lambda: start(cut), cut, args.kills, rng, within=10)
   want, got = parameters(whole), parameters(cut)

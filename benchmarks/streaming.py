@@ -87,8 +87,8 @@ def training(folder, steps, changed):
   }
   command = [sys.executable, '-m', 'fsvae_jax.main', '--config=celeba']
   command += [*fields.flags(own | changed), f'--workdir={workdir}']
-  process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-  seen = [gb for step, gb in soak.watch(process, workdir) if 0 < step < steps]
+  start = lambda: subprocess.Popen(command, stdout=subprocess.DEVNULL)
+  seen = [gb for step, gb in soak.watch(start, workdir) if 0 < step < steps]
   tenth = max(1, len(seen) // 10)
   speed = [row['images_per_s'] for row in writer.read_metrics(workdir)]
   return {

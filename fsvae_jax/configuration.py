@@ -67,7 +67,9 @@ def load(text: str) -> ConfigDict:
       'fsvae_jax.configs.default.get_config(), or that of another of its files, and change it'
     )
   with config.unlocked():
-    config.model = ConfigDict(_whole(config.model.to_dict()))
+    for name, value in _whole(config.model.to_dict()).items():
+      if name not in config.model:
+        config.model[name] = value
   return config.lock()
 
 
@@ -86,15 +88,13 @@ def of_run(folder: pathlib.Path) -> ConfigDict | None:
   return ConfigDict(config | {'model': _whole(config['model'])})
 
 
-PART_OF_THE_LOSS = 'eval.ac_pj', 'eval.mac_pj'  # with train.energy_weight
-
-
 def command(config: ConfigDict) -> str:
   """The shortest command that trains such a run, wherever data lie and whatever is evaluated."""
+  loss = ('eval.ac_pj', 'eval.mac_pj') if config.train.get('energy_weight') else ()
   own = {
     name: value
     for name, value in fields.flatten(config.to_dict()).items()
-    if (name.split('.')[0] not in ('eval', 'test') or name in PART_OF_THE_LOSS)
+    if (name.split('.')[0] not in ('eval', 'test') or name in loss)
     and not (name.startswith('data.') and fields.may_change(name))
   }
   own['train.start'] = pathlib.Path(own.get('train.start', '')).name

@@ -51,9 +51,14 @@ create() {
     run "${describe[@]}"
     return
   fi
-  local state=''
+  local state='' failures=0
   while [[ $state != ACTIVE ]]; do
-    state=$("${describe[@]}") || state='not to be learned just now'
+    if state=$("${describe[@]}"); then
+      failures=0
+    else
+      state='not to be learned just now'
+      ((++failures < 20)) || fail "$name: gcloud failed $failures times in a row"
+    fi
     echo "$name: $state"
     case $state in
       FAILED | SUSPENDED | SUSPENDING | DELETING)

@@ -166,11 +166,15 @@ def test_a_model_of_a_few_fields_has_the_others_as_they_are_by_default(tmp_path)
   file.write_text(
     'from ml_collections import ConfigDict\nfrom fsvae_jax.configs import mnist\n\n'
     f'def get_config():\n  config = mnist.get_config()\n  config.model = ConfigDict({own})\n'
-    '  return config\n'
+    "  config.data.crop = config.model.get_ref('image_size')\n  return config\n"
   )
   want = configuration.defaults().model.to_dict() | own
   config = configuration.load(str(file))
   assert config.model.to_dict() == want
+  with config.unlocked():
+    config.model.image_size = 64  # what refers to it follows
+  assert config.data.crop == 64
+  config.model.image_size = 32
   record = config.to_dict() | {'model': own}  # as of an earlier version
   (tmp_path / 'config.json').write_text(json.dumps(record))
   assert configuration.of_run(tmp_path).model.to_dict() == want
@@ -181,6 +185,8 @@ def test_the_command_of_a_loss_with_energy_says_what_a_spike_costs_and_no_places
   config.train.update(energy_weight=0.1, start='/home/me/runs/ann')
   config.eval.update(ac_pj=0.5, images=7)
   said = configuration.command(config)
+  config.train.energy_weight = 0.0
+  assert 'ac_pj' not in configuration.command(config)
   assert '--config.eval.ac_pj=0.5' in said and '--config.train.start=ann' in said
   assert 'images=7' not in said
 

@@ -226,9 +226,13 @@ def test_rows_are_those_that_numpy_takes():
     for rows in (-1, slice(-3, None), [-1, 0], [], odd, np.arange(len(part))[::-1]):
       np.testing.assert_array_equal(part[rows], same[rows])
     np.testing.assert_array_equal(list(part), same)
+    np.testing.assert_array_equal(part[np.int8([-1, 2])], same[[-1, 2]])
     for rows in (len(part), -len(part) - 1, [0, len(part)]):
       with pytest.raises(IndexError, match=f'row .* of {len(part)} images'):
         part[rows]
+    for mask in (True, np.ones(len(part) + 1, bool)):
+      with pytest.raises(IndexError, match=f'booleans of shape .* for {len(part)} images'):
+        part[mask]
 
 
 @pytest.mark.parametrize('every', [2, 7, 23])

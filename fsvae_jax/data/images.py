@@ -55,9 +55,12 @@ class Images:
     if isinstance(rows, slice):
       rows = np.arange(*rows.indices(len(self)))
     rows = np.asarray(rows)
-    if rows.dtype == bool and rows.shape == (len(self),):
+    if rows.dtype == bool:
+      if rows.shape != (len(self),):
+        raise IndexError(f'booleans of shape {rows.shape} for {len(self)} images')
       rows = np.flatnonzero(rows)
-    rows = rows if rows.size else rows.astype(int)  # NumPy takes an empty list for one of floats
+    if rows.dtype.kind in 'iu' or not rows.size:  # NumPy takes an empty list for one of floats
+      rows = rows.astype(np.int64)
     wrong = rows[(rows < -len(self)) | (rows >= len(self))]
     if wrong.size:
       raise IndexError(f'row {wrong[0]} of {len(self)} images')

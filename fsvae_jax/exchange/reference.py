@@ -30,7 +30,7 @@ def import_checkpoint(path: str | pathlib.Path, config: ConfigDict, workdir: str
     ValueError, FileNotFoundError, ImportError: for a file that cannot be read or does not fit
       `config.model`; nothing is written then.
   """
-  workdir = workdirs.check(workdir)
+  workdir = workdirs.check_writable(workdir)
   fields.check_all(config)
   if config.model.name != 'fsvae':
     raise ValueError(f'model.name is {config.model.name!r}; checkpoints of the reference are fsvae')

@@ -32,7 +32,7 @@ need:
     from jax import export
 
     generate = jax.jit(export.deserialize(bytearray(open('generate.jax', 'rb').read())).call)
-    images = generate(draws)  # in [-1, 1]
+    images = generate(draws{label})  # in [-1, 1]
 
 `b` is any number of images, the same in all arguments.
 
@@ -112,6 +112,7 @@ def export(trained: Trained, folder: pathlib.Path) -> None:
     sums=SUMS,
     programs='\n'.join(rows),
     largest=trained.config.model.get('draws', 1) - 1,
+    label=', label' if trained.model.classes else '',
     classes=_CLASSES.format(last=trained.model.classes - 1) if trained.model.classes else '',
   )
   files.write_text(folder / 'README.md', text)

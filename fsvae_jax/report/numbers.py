@@ -54,6 +54,7 @@ def headline(columns: list[Column], missing: dict[str, str]) -> list[dict]:
     if name := next((name for name in choices if name in ours), None):
       rows = [(c.header, c.figures[name]) for c in columns if name in c.figures]
       rows += [(label, ours[other]) for other, label in choices[name].items() if other in ours]
+      rows = [(label, figure) for label, figure in rows if figure['mean'] is not None]
     made.append({'title': title, 'text': text, 'missing': why, 'bars': bars(rows)})
   return made
 

@@ -73,8 +73,9 @@ def join(
   """Connects this process to the others of its run; leaves it alone if nothing says there are any.
 
   What is not given comes from the environment that SLURM, Open MPI, an indexed Kubernetes Job or a
-  TPU leaves: number and rank by `LAUNCHERS`, the coordinator as JAX finds it. Must come before
-  anything that uses devices.
+  TPU leaves: number and rank by `LAUNCHERS`, the coordinator as JAX finds it. One process without a
+  coordinator is alone, whatever task of a launcher it is. Must come before anything that uses
+  devices.
 
   Args:
     coordinator: HOST:PORT of process 0, which all can reach; also JAX_COORDINATOR_ADDRESS.
@@ -106,9 +107,13 @@ def join(
       ) from error
   elif processes not in (None, 1) or process:
     raise ValueError(f'{said}: give --coordinator=HOST:PORT too')
-  elif importlib.util.find_spec('libtpu') and os.environ.get('JAX_PLATFORMS') != 'cpu':
+  elif processes is None and _may_have_tpus():
     with contextlib.suppress(ValueError):  # raised where no TPU is, or one without other hosts
       jax.distributed.initialize()
+
+
+def _may_have_tpus():
+  return importlib.util.find_spec('libtpu') and os.environ.get('JAX_PLATFORMS') != 'cpu'
 
 
 def _check_devices():

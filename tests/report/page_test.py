@@ -105,6 +105,14 @@ def visible(text):
   return ' '.join(html.unescape(text).split())
 
 
+def test_a_figure_that_is_not_finite_has_no_bar(tmp_path):
+  nothing = {'reconstruction_mse': FIGURES['reconstruction_mse'] | {'mean': None}}
+  report.write(tmp_path, RESULTS | {'figures': FIGURES | nothing}, CONFIG, METRICS, {})
+  assert 'this run 12.5' in re.sub(
+    r'\s+', ' ', visible((tmp_path / 'report.html').read_text('utf-8'))
+  )
+
+
 def test_figures_of_own_images_are_not_beside_the_published_ones(tmp_path):
   run = RESULTS['run'] | {'test_images': 300}
   report.write(tmp_path, RESULTS | {'run': run}, CONFIG, METRICS, {})
