@@ -202,7 +202,7 @@ def test_soak_trains_twice_to_the_same_parameters(main, tmp_path):
 
 def test_streaming_reads_and_trains(main, monkeypatch, tmp_path):
   monkeypatch.setattr(streaming.subprocess, 'Popen', Run)
-  monkeypatch.setattr(soak, 'watch', lambda start, workdir: [(5, 0.5), (9, 0.6)])
+  monkeypatch.setattr(soak, 'watch', lambda start, workdir: start() and [(5, 0.5), (9, 0.6)])
   flags = '--folder', tmp_path, '--gb', '0.004', '--steps', '10', '--seconds', '0.1'
   small = 'train.batch_size=8', 'test.images=8', 'model.timesteps=2', 'model.features=(4,4)'
   result = json.loads(main(streaming, *flags, *small, f'data.cache_dir={tmp_path}/cache'))
