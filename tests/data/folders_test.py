@@ -277,7 +277,7 @@ def test_all_links_that_lead_nowhere_are_named_at_once(config, tmp_path):
 def test_a_file_that_the_storage_does_not_give_is_no_link_to_be_removed(
   config, tmp_path, monkeypatch
 ):
-  making.write_pictures(tmp_path / 'set', *range(10))
+  making.write_pictures(tmp_path / 'set/cats', *range(10))
   known = pathlib.Path.stat
 
   def stat(path, **options):
