@@ -97,7 +97,7 @@ def rasters(made: Made) -> dict[str, np.ndarray]:
   if made.trained.model.record is None:
     return {}
   spikes = made.trained.over(_spikes, made.latents[:1], made.test_images[:1])
-  # bfloat16 is no type that Matplotlib draws
+  # float32, as Matplotlib draws bfloat16 otherwise where neurons are narrower than pixels
   return {name: np.float32(x_BTF[0]).reshape(len(x_BTF[0]), -1) for name, x_BTF in spikes.items()}
 
 
