@@ -23,6 +23,15 @@ def reshape(x: jax.Array, *shape: int) -> jax.Array:
   return lax.reshape(x, shape, out_sharding=split_like(x))
 
 
+def transposed(x_NF: jax.Array) -> jax.Array:
+  """x^T [F, N], laid out as such: XLA folds a bare transpose into the product that takes it."""
+  count, features = x_NF.shape
+  x_FN1 = jnp.moveaxis(reshape(x_NF, count, 1, features), -1, 0)  # with one axis more, it does not
+  split = split_like(x_NF)
+  over_columns = split and NamedSharding(split.mesh, P(None, *split.spec))
+  return lax.optimization_barrier(lax.reshape(x_FN1, (features, count), out_sharding=over_columns))
+
+
 def shards(x: jax.Array) -> int:
   """Number of parts in which x's first axis lies on the devices."""
   mesh, spec = jax.typeof(x).sharding.mesh, jax.typeof(x).sharding.spec
