@@ -20,6 +20,7 @@ from PIL import Image
 
 from benchmarks import (
   ahead,
+  bfloat16,
   fidelity,
   plain,
   prior,
@@ -429,6 +430,24 @@ def test_rounded_kernels_are_those_that_reconstruct(tmp_path):
   assert rounding.error(trained, variables, images) == pytest.approx(want)
   other = rounding.with_rounded(variables, layers, 2)
   assert rounding.error(trained, other, images) != pytest.approx(want)
+
+
+def test_rounding_to_bfloat16_is_measured_against_float64(tmp_path, capsys):
+  bfloat16.compare(make_trained.make(tmp_path), 8)
+  gradients, spikes = capsys.readouterr().out.split('\n\n')
+  rows = {cells[1]: [*map(float, cells[2:-1])] for cells in table(gradients)}
+  assert set(rows) == {'encoder', 'posterior', 'prior', 'decoder'}
+  for float32, half, other_draws in rows.values():
+    assert 0 < float32 < 1e-3 < half < 1 and other_draws > 0
+  rows = {cells[1]: [*map(float, cells[2:-1])] for cells in table(spikes)}
+  assert {'encoder/conv_0', 'latent/z', 'decoder/conv_0'} < set(rows)
+  assert all(float32 <= half for float32, half in rows.values())
+  assert 0 < max(half for _, half in rows.values()) < 0.2
+
+
+def table(text):
+  """Cells of the rows of a Markdown table."""
+  return [line.split('|') for line in text.replace(' ', '').splitlines()[2:]]
 
 
 def test_each_benchmark_has_a_test_here():
