@@ -19,6 +19,7 @@ from ml_collections import ConfigDict
 
 from fsvae_jax import data, inference, models
 from fsvae_jax import main as program
+from fsvae_jax.compute import checks
 
 COMPARED = ('float32', 'bfloat16')
 
@@ -60,6 +61,7 @@ def relative_error(tree, exact) -> float:
 
 def compare(trained: inference.Trained, count: int) -> None:
   """Prints both tables, of `count` test images."""
+  checks.one_of('model.name', trained.config.model.name, ('fsvae',))
   image_BHWC = np.asarray(data.normalize(np.asarray(trained.images('test')[:count])))
   variables = jax.device_get(trained.variables)
   run = functools.partial(computed, trained.config)
