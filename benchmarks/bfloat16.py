@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from benchmarks.run import header, row
 from fsvae_jax import data, inference, models
 from fsvae_jax import main as program
 from fsvae_jax.compute import checks
@@ -68,22 +69,14 @@ def compare(trained: inference.Trained, count: int) -> None:
   made = [run(dtype, variables, image_BHWC) for dtype in COMPARED]
   exact_gradients, exact_spikes = run('float64', variables, image_BHWC)
   other_gradients, _ = run('float64', variables, image_BHWC, seed=1)
-  row('gradient, relative error', *COMPARED, 'other draws')
-  row(*['---'] * 4)
+  header('gradient, relative error', *COMPARED, 'other draws')
   for network, exact in exact_gradients.items():
     if exact:
       gradients = [*(gradients for gradients, _ in made), other_gradients]
       row(network, *(relative_error(tree[network], exact) for tree in gradients))
-  print()
-  row('share of spikes that flip', *COMPARED)
-  row(*['---'] * 3)
+  header('share of spikes that flip', *COMPARED)
   for layer, exact in exact_spikes.items():
     row(layer, *(float(np.mean(spikes[layer] != exact)) for _, spikes in made))
-
-
-def row(*cells) -> None:
-  """Prints a line of a Markdown table."""
-  print('| ' + ' | '.join(f'{x:.2g}' if isinstance(x, float) else x for x in cells) + ' |')
 
 
 def main() -> None:

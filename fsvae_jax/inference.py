@@ -18,9 +18,9 @@ from jax.sharding import PartitionSpec as P
 from ml_collections import ConfigDict
 
 from fsvae_jax import data, fields, models
-from fsvae_jax.compute import checks, platform
+from fsvae_jax.compute import checks
 from fsvae_jax.models import Model, inputs
-from fsvae_jax.run import checkpoint, progress, sharding
+from fsvae_jax.run import checkpoint, processor, progress, sharding
 from fsvae_jax.run import workdir as workdirs
 
 
@@ -196,7 +196,7 @@ def restore(config: ConfigDict, workdir: str | pathlib.Path, step: Any = None) -
       f'{workdir} has no checkpoints: train there first, or name another --workdir'
     )
   workdirs.check_same(workdir, config.to_dict(), ('model', 'data'))
-  platform.warn_if_slow(config.model.get('dtype'))
+  processor.warn_if_slow(config.model.get('dtype'))
   mesh = sharding.make_mesh()
   variables = jax.eval_shape(model.init, jax.random.key(0))
   like = {'step': jax.ShapeDtypeStruct((), np.int32), 'variables': variables}

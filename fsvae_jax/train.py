@@ -16,7 +16,7 @@ from clu import parameter_overview
 from ml_collections import ConfigDict
 
 from fsvae_jax import data, fields, inference, models, samples, training_step, warm_start
-from fsvae_jax.compute import checks, platform
+from fsvae_jax.compute import checks
 from fsvae_jax.inference import Trained
 from fsvae_jax.models import Model
 from fsvae_jax.run import (
@@ -24,6 +24,7 @@ from fsvae_jax.run import (
   console,
   distributed,
   memory,
+  processor,
   progress,
   sharding,
   signals,
@@ -92,7 +93,7 @@ def prepare(config: ConfigDict, workdir: str | pathlib.Path) -> Prepared:
   """Checks all that a training needs; changes nothing. Raises as `train_and_evaluate` does."""
   workdir = workdirs.check_writable(workdir)
   fields.check_all(config)
-  platform.warn_if_slow(config.model.get('dtype'))
+  processor.warn_if_slow(config.model.get('dtype'))
   model = models.make(config.model)
   if config.train.get('energy_weight') and model.record is None:
     raise ValueError(

@@ -434,7 +434,7 @@ def test_rounded_kernels_are_those_that_reconstruct(tmp_path):
 
 def test_rounding_to_bfloat16_is_measured_against_float64(tmp_path, capsys):
   bfloat16.compare(make_trained.make(tmp_path), 8)
-  gradients, spikes = capsys.readouterr().out.split('\n\n')
+  gradients, spikes = capsys.readouterr().out.strip().split('\n\n')
   rows = {cells[1]: [*map(float, cells[2:-1])] for cells in table(gradients)}
   assert set(rows) == {'encoder', 'posterior', 'prior', 'decoder'}
   for float32, half, other_draws in rows.values():

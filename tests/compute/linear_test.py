@@ -1,15 +1,18 @@
 """Products in bfloat16: summed in float32, in both directions, and laid out as CPUs are fast in."""
 
+import pathlib
 import re
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from absl import logging
 
-from fsvae_jax.compute import layout, linear, platform
+from fsvae_jax.compute import layout, linear
 from fsvae_jax.run import sharding
+
+CPUINFO = pathlib.Path('/proc/cpuinfo')
+MULTIPLIES_BFLOAT16 = CPUINFO.exists() and 'avx512_bf16' in CPUINFO.read_text()
 
 
 def inputs(rows, features=24, outputs=8, dtype=jnp.bfloat16):
@@ -37,10 +40,9 @@ def test_products_in_bfloat16_round_a_sum_that_does_not(rows):
     np.testing.assert_allclose(np.asarray(ours, np.float64), exact, rtol=2**-8)
 
 
+@pytest.mark.skipif(not MULTIPLIES_BFLOAT16, reason='for processors that multiply in bfloat16')
 def test_products_in_bfloat16_are_not_converted_on_the_way():
   """XLA's way out, where a product is laid out otherwise, is float32: three times as slow."""
-  if platform._slow_in_bfloat16().startswith('this processor'):
-    pytest.skip('for processors that multiply in bfloat16')
   arrays = inputs(4096, 64, 32)
   text = product_and_gradients.lower(*arrays).compile().as_text()
   computed = re.findall(r'%\S+ = f32\S+ dot\((%[\w.]+), (%[\w.]+)\)', text)
@@ -72,28 +74,3 @@ def test_the_kernels_gradient_in_bfloat16_is_the_same_on_several_devices():
     together = product_and_gradients(x, kernel, dy)
   for one, several in zip(alone, together, strict=True):
     np.testing.assert_allclose(*(np.asarray(y, np.float32) for y in (one, several)), rtol=2**-7)
-
-
-@pytest.mark.parametrize(
-  'flags, version, why',
-  [
-    ('flags: avx512f', (0, 12, 0), 'avx512_bf16'),
-    ('flags: avx512f avx512_bf16', (0, 10, 2), 'jax 0.12'),
-    ('flags: avx512f avx512_bf16', (0, 12, 0), ''),
-  ],
-)
-def test_where_bfloat16_does_not_pay_one_warning_says_why(
-  flags, version, why, tmp_path, monkeypatch
-):
-  (tmp_path / 'cpuinfo').write_text(flags)
-  monkeypatch.setattr(jax, '__version_info__', version)
-  monkeypatch.setattr(platform.platform, 'machine', lambda: 'x86_64')
-  found = platform._slow_in_bfloat16(tmp_path / 'cpuinfo')
-  assert (why in found) if why else not found
-  said = []
-  monkeypatch.setattr(platform, '_slow_in_bfloat16', lambda: found)
-  monkeypatch.setattr(logging, 'warning', lambda *args: said.append(args[0] % args[1:]))
-  platform.warn_if_slow.cache_clear()
-  for dtype in (None, 'float32', 'bfloat16', 'bfloat16'):
-    platform.warn_if_slow(dtype)
-  assert len(said) == bool(why) and why in ''.join(said)
