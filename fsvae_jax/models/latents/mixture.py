@@ -153,7 +153,11 @@ def fit(
     share_C = count_C / count_C.sum()
     rate_CF = np.clip((weight_NC.T @ x_NF + mean_F) / count_C[:, None], LEAST, MOST)
   left_NTD = (x_NF - weight_NC @ rate_CF).reshape(z_NTD.shape)
-  found = {'share': share_C, 'rate': rate_CF, 'mixing': mixing(left_NTD)}
+  found: dict[str, np.ndarray] = {
+    'share': share_C,
+    'rate': rate_CF,
+    'mixing': mixing(left_NTD),
+  }
   if classes:
     of_class = [weight_NC[label_N == n] for n in range(classes)]
     found['share_of_class'] = np.stack([w.mean(0) if len(w) else share_C for w in of_class])
