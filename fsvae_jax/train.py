@@ -243,6 +243,8 @@ def loop(
 ) -> dict[str, float]:
   """Takes the steps that are left, or until `stop`, and what is due between them: tests, saves,
   lines. Returns the last line's scalars."""
+  if state.step >= run.total:  # nothing is left for which a step would be compiled
+    return {}
   (train_key, test_key), start, scalars = keys, int(state.step), {}
   share = jax.process_index(), jax.process_count()
   batches = data.batches(

@@ -181,6 +181,11 @@ def test_the_last_checkpoint_is_validated_though_a_signal_has_come(ann, tmp_path
   assert inference.restore(ann, tmp_path, 'best').step == 1
 
 
+def test_a_finished_run_started_again_compiles_no_step(ann, finished, monkeypatch):
+  monkeypatch.setattr(train, 'compile_step', lambda *args: pytest.fail('compiled'))
+  assert train.train_and_evaluate(ann, finished) == (True, {})
+
+
 def test_a_checkpoint_of_another_state_is_refused_and_stays(ann, finished):
   ann.train.ema_decay = 0.0
   (finished / 'config.json').unlink()  # which would have refused it

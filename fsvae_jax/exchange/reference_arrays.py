@@ -228,8 +228,9 @@ def check_model(model: Mapping[str, Any]) -> None:
     for name, there in _FIXED.items()
     if model.get(name, there) != there
   ]
-  if model['latent'] not in ('bernoulli', 'mixture', 'rate'):
-    faults.append(f"model.latent is {model['latent']!r}; there it is 'bernoulli' or 'rate'")
+  latent = model.get('latent', 'bernoulli')  # the ANN has none, and is a fault by its name
+  if latent not in ('bernoulli', 'mixture', 'rate'):
+    faults.append(f"model.latent is {latent!r}; there it is 'bernoulli' or 'rate'")
   if faults:
     raise ValueError("the authors' code has no such model:\n  " + '\n  '.join(faults))
 

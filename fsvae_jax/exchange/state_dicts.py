@@ -27,7 +27,7 @@ def load(path: str | pathlib.Path) -> dict[str, np.ndarray]:
   """
   path = files.expand(path, '--checkpoint')
   if path.is_dir():
-    raise ValueError(f'{path} is a folder; --checkpoint must be a file')
+    raise ValueError(f'{path} is a folder; a checkpoint is a file')
   if not path.is_file():
     raise FileNotFoundError(f'no checkpoint at {path}')
   if not os.access(path, os.R_OK):

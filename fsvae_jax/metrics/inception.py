@@ -157,19 +157,18 @@ def fidelity(config: ConfigDict, test_images: data.Images, weights: pathlib.Path
   # That the weights can be read is known before anything is measured.
   load = functools.partial(FeatureExtractorInceptionV3, 'trial', ['2048'])
   network_of(weights, lambda: load(feature_extractor_weights_path=str(weights)))
-  test = as_torch(test_images)
 
   def scores(samples):
     found = torch_fidelity.calculate_metrics(
       input1=as_torch(np.asarray(data.quantize(samples))),
-      input2=test,
+      input2=as_torch(test_images),  # not kept: it may be large
       input2_cache_name=cache_name(config, test_images, weights),
       cache_root=str(cache(config)),
       feature_extractor_weights_path=str(weights),
       isc=True,
       isc_splits=SPLITS,
       kid=True,
-      kid_subset_size=min(1000, len(samples), len(test)),
+      kid_subset_size=min(1000, len(samples), len(test_images)),
       cuda=torch.cuda.is_available(),
       save_cpu_ram=True,  # no worker processes: forks of a process that runs JAX may hang
       verbose=False,

@@ -1,5 +1,6 @@
 """What is printed for people."""
 
+import contextlib
 import os
 import sys
 from typing import TextIO
@@ -20,15 +21,17 @@ def say(text: str) -> None:
   try:
     tqdm.write(text.encode(encoding, 'backslashreplace').decode(encoding), file=sys.stdout)
     sys.stdout.flush()
-  except OSError:
+  except (OSError, ValueError):  # ValueError: closed
     silence(sys.stdout)
 
 
 def silence(stream: TextIO) -> None:
-  """Lets everything that is still to come on a stream go nowhere."""
-  nowhere = os.open(os.devnull, os.O_WRONLY)
-  os.dup2(nowhere, stream.fileno())
-  os.close(nowhere)
+  """Lets everything that is still to come on a stream go nowhere, as on one that is closed."""
+  with contextlib.suppress(ValueError):  # a closed one has no descriptor
+    descriptor = stream.fileno()
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, descriptor)
+    os.close(nowhere)
 
 
 def settle() -> None:

@@ -66,6 +66,12 @@ def test_what_the_authors_code_cannot_be_is_refused_by_name(tmp_path):
   assert not list(tmp_path.iterdir())
 
 
+def test_a_model_without_spikes_is_no_checkpoint_of_the_authors_fsvae():
+  model = mnist.get_config('ann').model
+  with pytest.raises(ValueError, match="model.name is 'ann_vae'; there it is 'fsvae'"):
+    reference_arrays.check_model(model)
+
+
 def test_an_unknown_format_and_a_run_without_checkpoints_are_refused(run, tmp_path):
   config, workdir = run
   with pytest.raises(ValueError, match="unknown --format 'onx'; known: nir, stablehlo"):

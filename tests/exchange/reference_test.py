@@ -343,7 +343,7 @@ def test_arrays_of_objects_are_refused(tmp_path):
 @pytest.mark.parametrize('suffix', ['pth', 'npz'])
 def test_a_folder_is_refused(tmp_path, suffix):
   (tmp_path / f'x.{suffix}').mkdir()
-  refused(tmp_path / f'x.{suffix}', 'is a folder; --checkpoint must be a file')
+  refused(tmp_path / f'x.{suffix}', 'is a folder; a checkpoint is a file')
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):
