@@ -1,1 +1,1 @@
-"""Checkpoints from and to other codes."""
+"""Models from and to other codes: checkpoints, weights, graphs, programs."""

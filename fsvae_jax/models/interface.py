@@ -25,11 +25,11 @@ class Model(NamedTuple):
       goes with a part of the images.
     loss: (variables, batch, draws, schedule=0, train=True) -> (loss, (batch_stats, metrics));
       `train` may name the networks that learn, and where that is the prior alone, metrics have no
-      'reconstruction'; the
-      batch is {'image': [B, H, W, C] in [-1, 1], 'label': [B] integers, if the data have them},
-      `schedule` in [0, 1] is the share of the training that is over, metrics are scalars. With
-      count=True, of a model with spikes, also 'accumulates' and 'multiply_accumulates' of an
-      image's reconstruction, as `operations` counts them, with their gradient.
+      'reconstruction'; the batch is {'image': [B, H, W, C] in [-1, 1], 'label': [B] integers, if
+      the data have them}, `schedule` in [0, 1] is the share of the training that is over, metrics
+      are scalars. With count=True, of a model with spikes, also 'accumulates' and
+      'multiply_accumulates' of an image's reconstruction, as `operations` counts them, with their
+      gradient.
     encode: (variables, image_BHWC, key[, label]) -> latent.
     decode: (variables, latent[, label]) -> image_BHWC.
     sample: (variables, key, count[, label]) -> latent; None for a model that does not generate.
