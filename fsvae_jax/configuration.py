@@ -177,14 +177,10 @@ def _lacking(config):
   Of a model, those that all have: the others have defaults where the model is.
   """
   own, of_models = fields.flatten(config), ('model.name', 'model.image_size', 'model.channels')
-  lacking = []
-  for name in fields.flatten(defaults()):
-    section = name.partition('.')[0]
-    if section not in config:
-      lacking.append(section)
-    elif name not in own and (section != 'model' or name in of_models):
-      lacking.append(name)
-  return list(dict.fromkeys(lacking))
+  section = lambda name: name.partition('.')[0]
+  wanted = [n for n in fields.flatten(defaults()) if section(n) != 'model' or n in of_models]
+  gone = [n if section(n) in config else section(n) for n in wanted if n not in own]
+  return list(dict.fromkeys(gone))
 
 
 def _whole(model):

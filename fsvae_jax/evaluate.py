@@ -18,6 +18,7 @@ from ml_collections import ConfigDict
 
 import fsvae_jax
 from fsvae_jax import data, fields, inference, report, samples, train
+from fsvae_jax.compute import checks
 from fsvae_jax.inference import Trained
 from fsvae_jax.metrics import LEAST_IMAGES, METRICS, OF_ALL_TEST_IMAGES, fad
 from fsvae_jax.metrics.made import Made
@@ -41,13 +42,9 @@ def check(config: ConfigDict) -> None:
   Raises:
     ValueError, FileNotFoundError: if it cannot be used, naming what is wrong.
   """
-  unknown = set(config.eval.metrics) - set(METRICS)
-  if unknown:
-    known = ', '.join(METRICS)
-    raise ValueError(f'unknown eval.metrics {", ".join(sorted(unknown))}; known: {known}')
   fields.check('eval', config.eval)
   for name in config.eval.metrics:
-    least = LEAST_IMAGES.get(name, 1)
+    least = LEAST_IMAGES.get(checks.one_of('eval.metrics', name, METRICS), 1)
     if config.eval.images < least:
       raise ValueError(
         f'eval.images is {config.eval.images}, too few for the metric {name}: it must be at least '

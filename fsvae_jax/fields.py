@@ -84,15 +84,7 @@ def check(section: str, values: Mapping[str, Any]) -> None:
 
 def check_all(config: Mapping[str, Any]) -> None:
   """`check` of all sections of a run's configuration, in one error."""
-  faults = []
-  sections = {name: values for name, values in config.items() if hasattr(values, 'items')}
-  for name, values in {'': config, **sections}.items():
-    try:
-      check(name, values)
-    except ValueError as error:
-      faults.append(str(error))
-  if faults:
-    raise ValueError('\n'.join(faults))
+  check('', flatten(config))
 
 
 def flatten(config: Mapping[str, Any]) -> dict[str, Any]:

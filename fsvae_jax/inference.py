@@ -70,21 +70,18 @@ class Trained(NamedTuple):
       results.append(jax.tree.map(lambda x, i=i: x[: count - i], result))
     return jax.tree.map(lambda *parts: np.concatenate(parts), *results)
 
-  def means(
-    self, function: Callable, *arrays_N: Any, seed: int = 0, key: jax.Array | None = None
-  ) -> Any:
+  def means(self, function: Callable, *arrays_N: Any, key: jax.Array | None = None) -> Any:
     """The mean over all rows of a `function` that gives means over its batch, as numpy arrays.
 
     Args:
       arrays_N: arrays [N, ...].
-      seed: of the batches' keys, which are those of `over`.
-      key: instead of them, each batch's comes of this one and the batch's number.
+      key: of which each batch's comes, with the batch's number; default: the run's own.
     """
+    key = self._key(0) if key is None else key
     count, total = len(arrays_N[0]), None
     batches = list(whole_batches(count, self.batch_size, self.mesh.size))
     for i, rows in enumerate(progress.each(batches, function.__name__)):
-      own = (self._key(seed), int(rows[0])) if key is None else (key, i)
-      result = self._call(function, jax.random.fold_in(*own), rows, arrays_N)
+      result = self._call(function, jax.random.fold_in(key, i), rows, arrays_N)
       share = len(set(rows.tolist())) / count
       result = jax.tree.map(lambda x, share=share: share * x.astype(np.float64), result)
       total = result if total is None else jax.tree.map(np.add, total, result)

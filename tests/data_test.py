@@ -228,11 +228,13 @@ def test_rows_are_those_that_numpy_takes():
     np.testing.assert_array_equal(list(part), same)
     np.testing.assert_array_equal(part[np.int8([-1, 2])], same[[-1, 2]])
     for rows in (len(part), -len(part) - 1, [0, len(part)]):
-      with pytest.raises(IndexError, match=f'row .* of {len(part)} images'):
+      with pytest.raises(IndexError, match=f'out of bounds .* size {len(part)}'):
         part[rows]
-    for mask in (True, np.ones(len(part) + 1, bool)):
-      with pytest.raises(IndexError, match=f'booleans of shape .* for {len(part)} images'):
-        part[mask]
+    with pytest.raises(IndexError, match=f'boolean index .* axis is {len(part)} '):
+      part[np.ones(len(part) + 1, bool)]
+    for rows in (True, np.ones((2, 2), int)):
+      with pytest.raises(IndexError, match='one axis, and not 2'):
+        part[rows]
 
 
 @pytest.mark.parametrize('every', [2, 7, 23])

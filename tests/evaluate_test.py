@@ -322,7 +322,7 @@ def test_what_is_not_there_or_not_the_same_is_named(run, tmp_path):
   with pytest.raises(ValueError, match='--count is 999; it must be at least 1 and at most'):
     samples.write(config, workdir, 'reconstruct', 999)
   config.eval.metrics = ('fidd',)
-  with pytest.raises(ValueError, match='unknown eval.metrics fidd; known: reconstruction, fad'):
+  with pytest.raises(ValueError, match="unknown eval.metrics 'fidd'; known: reconstruction, fad"):
     evaluate.evaluate(config, workdir)
   config.model.v_th = 0.3  # the same arrays, another model
   with pytest.raises(ValueError, match='model.v_th: 0.2 there, 0.3 now'):

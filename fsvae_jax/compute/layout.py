@@ -134,12 +134,6 @@ def per_channel(v_C: jax.Array, x: jax.Array) -> jax.Array:
   return v.reshape((1,) * (x.ndim - 1) + v.shape)
 
 
-def fold_time(x_BTF: jax.Array) -> jax.Array:
-  """[B, T, ...] -> [B * T, ...]."""
-  batch, timesteps, *rest = x_BTF.shape
-  return reshape(x_BTF, batch * timesteps, *rest)
-
-
 def interleave(x: jax.Array) -> jax.Array:
   """Phases [..., H, W, 4 C] (see conv.py) to pixels [..., 2H, 2W, C].
 

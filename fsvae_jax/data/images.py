@@ -2,8 +2,7 @@
 
 import contextlib
 import hashlib
-import pathlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -52,29 +51,19 @@ class Images:
     Raises:
       IndexError: for a row that is not there.
     """
-    if isinstance(rows, slice):
-      rows = np.arange(*rows.indices(len(self)))
-    rows = np.asarray(rows)
-    if rows.dtype == bool:
-      if rows.shape != (len(self),):
-        raise IndexError(f'booleans of shape {rows.shape} for {len(self)} images')
-      rows = np.flatnonzero(rows)
-    if rows.dtype.kind in 'iu' or not rows.size:  # NumPy takes an empty list for one of floats
-      rows = rows.astype(np.int64)
-    wrong = rows[(rows < -len(self)) | (rows >= len(self))]
-    if wrong.size:
-      raise IndexError(f'row {wrong[0]} of {len(self)} images')
-    rows = np.where(rows < 0, rows + len(self), rows)
+    rows = np.arange(len(self))[rows]
+    if rows.ndim > 1:
+      raise IndexError(f'rows of images have one axis, and not {rows.ndim}')
     return self._read(rows) if rows.ndim else self._read(rows[None])[0]
 
   def __array__(self, dtype=None, copy=None) -> np.ndarray:
     return self[:] if dtype is None else self[:].astype(dtype)
 
   def part(self, name: str, rows: Any) -> 'Images':
-    """The images whose rows are `rows`, an increasing sequence that takes index arrays."""
+    """The images whose rows are `rows`, an increasing array."""
     shape = len(rows), *self.shape[1:]
     read = lambda i: self._read(rows[i])
-    labels = None if self.labels is None else self.labels[rows[np.arange(len(rows))]]
+    labels = None if self.labels is None else self.labels[rows]
     return Images(f'{self.name}-{name}', shape, read, self.streamed, labels, self.classes)
 
 
@@ -97,10 +86,11 @@ def load(config: ConfigDict, image_size: int, channels: int, split: str) -> Imag
       or labels that cannot be read, or a cache that cannot be written, naming the file or value and
       the ways out.
   """
-  sources.check(config.name)
+  checks.one_of('data.name', config.name, sources.DATASETS)
   checks.one_of('split', split, ('train', 'test'))
   cache = files.expand(config.cache_dir, 'data.cache_dir')
-  with _alone(cache, config.name):  # processes of one run would all download and decode
+  # Without the lock, processes of one run would all download and decode.
+  with files.locked(cache / f'{config.name}.lock'):
     source = sources.find(config, split)
     shape = source.count, image_size, image_size, channels
     recipe = f'{source.fingerprint}|{split}|{image_size}|{channels}|{config.crop}'
@@ -118,7 +108,8 @@ def load(config: ConfigDict, image_size: int, channels: int, split: str) -> Imag
       return resize(image, image_size, channels, config.crop, source.origin(i))
 
     if streamed:
-      read = lambda rows: np.stack([decoded(int(i)) for i in rows]) if len(rows) else _none(shape)
+      of_rows = lambda rows: np.array([decoded(int(i)) for i in rows], np.uint8)
+      read = lambda rows: of_rows(rows).reshape(-1, *shape[1:])
       return Images(path.name, shape, read, True, _labels(source, path), source.classes)
     stored = _stored(path, shape)
     if stored is None:
@@ -156,7 +147,7 @@ def hold_out(images: Images, every: int) -> tuple[Images, Images | None]:
     return images, None
   if not 2 <= every <= len(images):
     raise ValueError(f'data.validation is {every}; it must be 0, or 2 to {len(images)} (images)')
-  kept, held = (splits.EveryNth(len(images), every, held) for held in (False, True))
+  kept, held = (splits.every_nth(len(images), every, held) for held in (False, True))
   return images.part(f'but-{every}', kept), images.part(f'every-{every}', held)
 
 
@@ -189,23 +180,6 @@ def normalize(images: Any) -> Any:
 def quantize(images: jax.Array | np.ndarray) -> jax.Array:
   """float -1..1 to uint8 0..255."""
   return jnp.round(jnp.clip((images + 1) * 127.5, 0, 255)).astype(jnp.uint8)
-
-
-@contextlib.contextmanager
-def _alone(folder: pathlib.Path, name: str) -> Iterator[None]:
-  """Holds `folder` against other processes that prepare the data set `name` there.
-
-  A folder that cannot be made is told when something is to be written there: streaming needs none.
-  """
-  with contextlib.suppress(OSError):
-    folder.mkdir(parents=True, exist_ok=True)
-  held = files.locked(folder / f'{name}.lock') if folder.is_dir() else contextlib.nullcontext()
-  with held:
-    yield
-
-
-def _none(shape):
-  return np.zeros((0, *shape[1:]), np.uint8)
 
 
 def _labels(source, images_path):

@@ -21,7 +21,6 @@ def find(config: ConfigDict, split: str) -> splits.Source:
     ValueError, FileNotFoundError: for an unknown data set, or data that is not there, naming it and
       the ways out.
   """
-  check(config.name)
   if not config.path:
     return DATASETS[config.name](config, split)
   path = files.expand(config.path, 'data.path').absolute()
@@ -36,12 +35,6 @@ def find(config: ConfigDict, split: str) -> splits.Source:
       f'({", ".join(folders.SUFFIXES)}), nor an existing .npz or .npy file'
     )
   return source
-
-
-def check(name: str):
-  """Raises ValueError, with the known ones, if there is no data set of that name."""
-  if name not in DATASETS:
-    raise ValueError(f'unknown data.name {name!r}; known: {", ".join(DATASETS)}')
 
 
 def _from_path(path, split):

@@ -8,7 +8,6 @@ train or training; test, testing or t10k, and where there is no such, val, valid
 - Testing alone named: everything beside it is trained on.
 """
 
-import dataclasses
 import functools
 import re
 from collections import Counter
@@ -61,20 +60,10 @@ class Part(NamedTuple):
   item: Any
 
 
-@dataclasses.dataclass(frozen=True)
-class EveryNth:
-  """Rows n-1, 2n-1, ... of `count` if `held`, else all others; `self[i]` is the i-th of them."""
-
-  count: int
-  n: int
-  held: bool
-
-  def __len__(self) -> int:
-    held = self.count // self.n
-    return held if self.held else self.count - held
-
-  def __getitem__(self, i):
-    return (i + 1) * self.n - 1 if self.held else i + i // (self.n - 1)
+def every_nth(count: int, n: int, held: bool) -> np.ndarray:
+  """Rows n-1, 2n-1, ... of `count` if `held`, else all others."""
+  row_N = np.arange(count)
+  return row_N[(row_N % n == n - 1) == held]
 
 
 def first_of(items: Iterable[T], key: Callable[[T], Hashable]) -> list[T]:
@@ -131,13 +120,13 @@ def every_tenth(source: Source, split: str, where: object) -> Source:
   Raises:
     ValueError: if there is no tenth image.
   """
-  rows = EveryNth(source.count, HOLD_OUT, split == 'test')
+  rows = every_nth(source.count, HOLD_OUT, split == 'test')
   if not len(rows):
     raise ValueError(
       f'{where} has {source.count} images to train on and none named test: every tenth would be '
       f'tested on, so there must be at least {HOLD_OUT}, or some named test'
     )
-  of_rows = lambda f: lambda i: f(rows[i])
+  of_rows = lambda f: lambda i: f(int(rows[i]))
   return source._replace(
     fingerprint=f'{source.fingerprint}|every tenth apart',
     count=len(rows),

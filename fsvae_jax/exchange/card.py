@@ -1,7 +1,5 @@
 """The card of exported weights: README.md with the front matter that hubs of models read."""
 
-import math
-
 import jax
 
 import fsvae_jax
@@ -53,7 +51,7 @@ def text(trained: Trained) -> str:
     data=config.data.name,
     metrics=files.to_json(list(figures)),
     model=model.name,
-    parameters=sum(math.prod(x.shape) for x in jax.tree.leaves(trained.variables['params'])),
+    parameters=sum(x.size for x in jax.tree.leaves(trained.variables['params'])),
     size=f'[{model.image_size}, {model.image_size}, {model.channels}]',
     step=trained.step,
     seed=config.seed,

@@ -166,7 +166,7 @@ def autoencoder_config(config: ConfigDict) -> ConfigDict:
   own.seed = own.data.validation = 0
   own.data.flip = False
   model = {name: config.model[name] for name in ('image_size', 'channels', 'features')}
-  dim = code_dim(config.model.channels)
+  dim = 64 if config.model.channels == 1 else 128
   own.model = ConfigDict(model | {'name': 'autoencoder', 'latent_dim': dim})
   batch_size = BATCH
   if jax.process_count() > 1:  # all devices must share it; one process takes those that can
@@ -183,11 +183,6 @@ def autoencoder_config(config: ConfigDict) -> ConfigDict:
   own.test.batch_size = BATCH
   own.train = ConfigDict(recipe | {'log_every': 100, 'test_every': 0, 'checkpoint_every': 500})
   return own
-
-
-def code_dim(channels: int) -> int:
-  """Size of the code: 64 for grey images, 128 for colour."""
-  return 64 if channels == 1 else 128
 
 
 def authors_space(config: ConfigDict, mesh: jax.sharding.Mesh) -> Space:

@@ -53,10 +53,7 @@ class Layer(nn.Module):
   def __call__(self, x, train):
     synapses = layers.Synapses(self.features, self.window, self.transposed, name='synapses')
     weights = synapses(x.shape[-1])
-    if records.recorded(self, 'operations'):
-      at_once = lambda x, kernel: self.operation(x[0], kernel)
-      counted = records.operations(at_once, weights[0], x.shape[1:], steps=1)
-      records.keep(self, 'operations', counted)
+    records.operations(self, layers.over_time(self.operation), weights[0], x.shape[1:], steps=1)
     x = layers.respond(self.operation, weights, x)
     if not self.activation:
       return x
@@ -177,56 +174,40 @@ def make_vae(**fields) -> Model:
     del train
     return normal(key, count, config.latent_dim)
 
-  def posterior(variables, image_BHWC, draws):
-    return reparameterize(nets.encoded(variables, image_BHWC), draws)
-
-  def encode(variables, image_BHWC, key):
-    image_BHWC = inputs.images(config, variables, image_BHWC)
-    return posterior(variables, image_BHWC, draw(key, len(image_BHWC)))
-
-  def loss(variables, batch, draws, schedule=0.0, train=True):
-    del schedule
-    image_BHWC = inputs.some_images(config, variables, batch)
-    run = Pass(nets.modules, variables, train=train)
-    moments_B2D = run('encoder', image_BHWC)
-    again_BHWC = run('decoder', reparameterize(moments_B2D, draws))
-    error = losses.mean_squared_error(again_BHWC, image_BHWC)
-    distance = kl(moments_B2D)
-    total = error + config.kl_weight * distance
-    metrics = {'loss': total, 'reconstruction': error, 'distance': distance}
-    return total, (run.batch_stats, metrics)
-
   def sample(variables, key, count):
     return nets.ready(variables, draw(key, count))
 
-  return Model(
-    nets.init, draw, loss, encode, nets.decode, nets.operations, posterior, sample, nets.ready
-  )
+  return _model(nets, draw, reparameterize, kl)._replace(sample=sample, prior=nets.ready)
 
 
 def make_autoencoder(**fields) -> Model:
   """The autoencoder of ANNConfig(**fields): without draws, keys, prior and `kl_weight`."""
   config = ANNConfig(**fields)
   nets = build(config, config.latent_dim)
+  return _model(nets, lambda key, count, train=True: (), lambda code_BD, draws: code_BD)
 
-  def draw(key, count, train=True):
-    del key, count, train
-    return ()
+
+def _model(nets, draw, latent_of, distance_of=None):
+  """The model whose latent is `latent_of` what the encoder gives, and the draws."""
 
   def posterior(variables, image_BHWC, draws):
-    del draws
-    return nets.encoded(variables, image_BHWC)
+    return latent_of(nets.encoded(variables, image_BHWC), draws)
 
   def encode(variables, image_BHWC, key=None):
-    del key
-    return nets.encoded(variables, image_BHWC)
+    image_BHWC = inputs.images(nets.config, variables, image_BHWC)
+    return posterior(variables, image_BHWC, draw(key, len(image_BHWC)))
 
   def loss(variables, batch, draws=(), schedule=0.0, train=True):
-    del draws, schedule
-    image_BHWC = inputs.some_images(config, variables, batch)
+    del schedule
+    image_BHWC = inputs.some_images(nets.config, variables, batch)
     run = Pass(nets.modules, variables, train=train)
-    again_BHWC = run('decoder', run('encoder', image_BHWC))
-    error = losses.mean_squared_error(again_BHWC, image_BHWC)
-    return error, (run.batch_stats, {'loss': error, 'reconstruction': error})
+    found_B = run('encoder', image_BHWC)
+    again_BHWC = run('decoder', latent_of(found_B, draws))
+    total = losses.mean_squared_error(again_BHWC, image_BHWC)
+    metrics = {'reconstruction': total}
+    if distance_of:
+      metrics['distance'] = distance_of(found_B)
+      total = total + nets.config.kl_weight * metrics['distance']
+    return total, (run.batch_stats, metrics | {'loss': total})
 
   return Model(nets.init, draw, loss, encode, nets.decode, nets.operations, posterior)

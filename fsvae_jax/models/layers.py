@@ -128,16 +128,12 @@ class SpikingLayer(nn.Module):
     return learned
 
   def _record_operations(self, before, kernel):
-    if not records.recorded(self, 'operations'):
-      return
     if isinstance(before, Drive):
-      rates_F, steps = rates(self.neuron, before), before.timesteps
+      x, steps, own = before.x_BTF, before.timesteps, lambda: rates(self.neuron, before)
     else:
-      steps = before.shape[1]
-      rates_F = None if self.image else jnp.mean(before, (0, 1))
-    shape = (before.x_BTF if isinstance(before, Drive) else before).shape[2:]
-    counted = records.operations(self.operation, kernel, shape, steps, rates_F)
-    records.keep(self, 'operations', counted)
+      x, steps = before, before.shape[1]
+      own = lambda: None if self.image else jnp.mean(before, (0, 1))
+    records.operations(self, self.operation, kernel, x.shape[2:], steps, own)
 
 
 def fire(
@@ -158,28 +154,29 @@ def respond(operation: Callable, synapses, x_BTF: jax.Array) -> jax.Array:
 
 def fire_and_respond(neuron: neurons.LIF, drive: Drive, operation: Callable, synapses) -> jax.Array:
   """`respond` to the spikes of `fire`."""
-  timesteps = drive.timesteps  # and not `drive`, whose arrays `both` would hold on to
-
-  def both(shared, x_BTF):
-    *affine, constants, synapses = shared
-    spikes_BTF, _ = fire(neuron, Drive(x_BTF, *affine, timesteps, constants))
-    return respond(operation, synapses, spikes_BTF)
-
-  shared = drive.gain_C, drive.offset_C, drive.constants, synapses
-  return chunks.in_chunks(both, shared, drive.x_BTF)
+  both = lambda own, synapses: respond(operation, synapses, fire(neuron, own)[0])
+  return _in_chunks(both, drive, synapses)
 
 
 def read(neuron: neurons.LIF, drive: Drive, weight_T: Any) -> jax.Array:
   """The same spikes' sum over time, weighted by `weight_T` [T]: [B, ...]."""
-  timesteps = drive.timesteps
 
-  def total(shared, x_BTF):
-    *affine, constants, weight_T = shared
-    inputs = _inputs(Drive(x_BTF, *affine, timesteps, constants))
-    return neurons.lif_readout(neuron, *inputs, weight_T, constants)
+  def total(own, weight_T):
+    return neurons.lif_readout(neuron, *_inputs(own), weight_T, own.constants)
 
-  shared = drive.gain_C, drive.offset_C, drive.constants, jnp.asarray(weight_T)
-  return chunks.in_chunks(total, shared, drive.x_BTF)
+  return _in_chunks(total, drive, jnp.asarray(weight_T))
+
+
+def _in_chunks(function, drive, more):
+  """`function(drive, more)`, chunk by chunk."""
+  timesteps = drive.timesteps  # and not `drive`, whose arrays `of_chunk` would hold on to
+
+  def of_chunk(shared, x_BTF):
+    *affine, constants, more = shared
+    return function(Drive(x_BTF, *affine, timesteps, constants), more)
+
+  shared = drive.gain_C, drive.offset_C, drive.constants, more
+  return chunks.in_chunks(of_chunk, shared, drive.x_BTF)
 
 
 def rates(neuron: neurons.LIF, drive: Drive) -> jax.Array:
@@ -209,8 +206,9 @@ def over_time(operation: Callable) -> Callable:
   """
 
   def apply(x_BTF, *args):
-    y = operation(layout.fold_time(x_BTF), *args)
-    return layout.reshape(y, *x_BTF.shape[:2], *y.shape[1:])
+    batch, timesteps, *rest = x_BTF.shape
+    y = operation(layout.reshape(x_BTF, batch * timesteps, *rest), *args)
+    return layout.reshape(y, batch, timesteps, *y.shape[1:])
 
   return apply
 

@@ -12,15 +12,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from fsvae_jax.compute import conv, layout
-from fsvae_jax.models import records
-from fsvae_jax.models.layers import (
-  SpikingLayer,
-  Synapses,
-  fire,
-  fire_and_respond,
-  over_time,
-  rates,
-)
+from fsvae_jax.models import layers, records
 from fsvae_jax.spiking import neurons
 
 
@@ -41,24 +33,16 @@ class Encoder(nn.Module):
   @nn.compact
   def __call__(self, image, train=False):
     x = image if image.ndim == 5 else image[:, None]
-    held = self.timesteps // x.shape[1]
+    layer = functools.partial(layers.SpikingLayer, neuron=self.neuron, dtype=self.dtype)
+    convolution = functools.partial(layer, operation=layers.over_time(conv.conv), window=(3, 3))
+    hold = self.timesteps // x.shape[1]
     for i, features in enumerate(self.features):
-      layer = SpikingLayer(
-        features,
-        self.neuron,
-        over_time(conv.conv),
-        (3, 3),
-        hold=held if i == 0 else 1,
-        image=i == 0,
-        dtype=self.dtype,
-        name=f'conv_{i}',
-      )
-      x = layer(x, train)
-    spikes, _ = fire(self.neuron, x)
+      first = {} if i else {'hold': hold, 'image': True}
+      x = convolution(features, name=f'conv_{i}', **first)(x, train)
+    spikes, _ = layers.fire(self.neuron, x)
     spikes = layout.reshape(spikes, *spikes.shape[:2], math.prod(spikes.shape[2:]))
-    layer = SpikingLayer(self.latent_dim, self.neuron, dtype=self.dtype, name='dense')
-    drive = layer(spikes, train)
-    return fire(self.neuron, drive)[0]
+    drive = layer(self.latent_dim, name='dense')(spikes, train)
+    return layers.fire(self.neuron, drive)[0]
 
 
 class SpikingMLP(nn.Module):
@@ -77,9 +61,11 @@ class SpikingMLP(nn.Module):
     d = self.latent_dim
     after = []
     for i, features in enumerate((2 * d, 4 * d, self.draws * d)):
-      layer = SpikingLayer(features, self.neuron, alpha=2.0, dtype=self.dtype, name=f'dense_{i}')
+      layer = layers.SpikingLayer(
+        features, self.neuron, alpha=2.0, dtype=self.dtype, name=f'dense_{i}'
+      )
       drive = layer(x_BTI, train)
-      x_BTI, residue = fire(self.neuron, drive, residues and residues[i])
+      x_BTI, residue = layers.fire(self.neuron, drive, residues and residues[i])
       after.append(residue)
     return layout.reshape(x_BTI, *x_BTI.shape[:2], d, self.draws), tuple(after)
 
@@ -100,37 +86,26 @@ class Decoder(nn.Module):
   def __call__(self, z_BTD, train=False):
     *narrower, widest = self.features
     side = self.image_size // 2 ** len(self.features)
-    layer = SpikingLayer(widest * side * side, self.neuron, dtype=self.dtype, name='dense')
-    drive = layer(z_BTD, train)
-    x, _ = fire(self.neuron, drive)
+    layer = functools.partial(layers.SpikingLayer, neuron=self.neuron, dtype=self.dtype)
+    x, _ = layers.fire(self.neuron, layer(widest * side * side, name='dense')(z_BTD, train))
     x = layout.reshape(x, *x.shape[:2], side, side, widest)
+    upsampling = functools.partial(layer, window=(3, 3), transposed=True)
     for i, features in enumerate((*narrower[::-1], self.features[0])):
-      upsample = over_time(conv.conv_transpose_phases if i == 0 else upsample_phases)
-      layer = SpikingLayer(
-        features,
-        self.neuron,
-        upsample,
-        (3, 3),
-        transposed=True,
-        dtype=self.dtype,
-        name=f'conv_{i}',
-      )
-      x = layer(x, train)
+      upsample = layers.over_time(conv.conv_transpose_phases if i == 0 else upsample_phases)
+      x = upsampling(features, operation=upsample, name=f'conv_{i}')(x, train)
     pixels = functools.partial(self._pixels, x)
     return jnp.tanh(self.readout(self, self.neuron, x, pixels))
 
   def _pixels(self, drive, gain):
     """Kernel and bias of the last convolution, which has no neurons. They start `gain` times as
     large as others: what a read-out multiplies by would saturate tanh, +1 or -1 by luck."""
-    synapses = Synapses(self.channels, (3, 3), True, gain, name='pixels')
+    synapses = layers.Synapses(self.channels, (3, 3), True, gain, name='pixels')
     weights = synapses(drive.gain_C.size)
-    if records.recorded(self, 'operations'):
-      rates_F, shape = rates(self.neuron, drive), drive.x_BTF.shape[2:]
-      operation, steps = over_time(to_pixels), drive.timesteps
-      counted = records.operations(operation, weights[0], shape, steps, rates_F)
-      records.keep(synapses, 'operations', counted)
+    operation, rates = layers.over_time(to_pixels), lambda: layers.rates(self.neuron, drive)
+    shape = drive.x_BTF.shape[2:]
+    records.operations(synapses, operation, weights[0], shape, drive.timesteps, rates)
     if records.recorded(self, 'responses'):
-      y_BTHWC = fire_and_respond(self.neuron, drive, over_time(to_pixels), weights)
+      y_BTHWC = layers.fire_and_respond(self.neuron, drive, operation, weights)
       records.keep(synapses, 'responses', y_BTHWC)
     return weights
 

@@ -38,12 +38,20 @@ def keep(module: nn.Module, what: str, value: Any) -> None:
 
 
 def operations(
-  operation: Callable, kernel: jax.Array, shape: Sequence[int], steps: int, rates_F: Any = None
-) -> Operations:
-  """Of synapses whose inputs at one step are of `shape`: counted by the operation itself.
+  module: nn.Module,
+  operation: Callable,
+  kernel: jax.Array,
+  shape: Sequence[int],
+  steps: int,
+  rates: Callable = lambda: None,
+) -> None:
+  """Leaves, if asked for, those of synapses whose inputs at one step are of `shape`.
 
   Each input adds up as many ones as it has targets: the gradient of the outputs' sum.
   """
+  if not recorded(module, 'operations'):
+    return
   ones = jnp.ones_like(kernel)
   total = lambda x_F: jnp.sum(operation(x_F[None, None], ones))
-  return Operations(jax.grad(total)(jnp.ones(shape, kernel.dtype)), jnp.asarray(steps), rates_F)
+  reach = jax.grad(total)(jnp.ones(shape, kernel.dtype))
+  keep(module, 'operations', Operations(reach, jnp.asarray(steps), rates()))

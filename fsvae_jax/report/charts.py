@@ -30,22 +30,19 @@ def chart(draw: Callable, height: float = 2.6, panels: int = 1) -> bytes:
 
 def training(metrics: list[dict], name: str, label: str) -> bytes | None:
   """A scalar of training and tests over the steps; None if metrics.jsonl has none of that name."""
-  rows = {part: [(r['step'], r[key]) for r in metrics if key in r] for part, key in _parts(name)}
-  if not rows['training']:
+  of = lambda key: [(row['step'], row[key]) for row in metrics if key in row]
+  trained, tested = of(f'train/{name}'), of(f'test/{name}')
+  if not trained:
     return None
 
   def draw(axis):
-    axis.plot(*zip(*rows['training'], strict=True), color=BLUE, label='training')
-    if rows['test']:
-      axis.plot(*zip(*rows['test'], strict=True), 'o-', color=ORANGE, ms=3, label='test')
+    axis.plot(*zip(*trained, strict=True), color=BLUE, label='training')
+    if tested:
+      axis.plot(*zip(*tested, strict=True), 'o-', color=ORANGE, ms=3, label='test')
     axis.set(xlabel='step', ylabel=label, ylim=(0, None))
     axis.legend(frameon=False)
 
   return chart(draw)
-
-
-def _parts(name):
-  return ('training', f'train/{name}'), ('test', f'test/{name}')
 
 
 def rasters(spikes: dict[str, np.ndarray], most: int = 96) -> bytes:

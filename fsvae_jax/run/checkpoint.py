@@ -25,9 +25,8 @@ class Checkpoints:
   def __init__(self, workdir: str | pathlib.Path, keep: int | None = None) -> None:
     self._directory = pathlib.Path(workdir).absolute() / 'checkpoints'
     self._keep = keep
-    self._running: tuple[int, Any] | None = (
-      None  # (step, response) of the save that may not be finished
-    )
+    # (step, response) of the save that may not be finished
+    self._running: tuple[int, Any] | None = None
     self._failed: str | None = None  # message, if the newest save failed
     self._closed = False
     logging.get_absl_logger().addFilter(_not_of_orbax)

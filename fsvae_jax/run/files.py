@@ -135,11 +135,17 @@ def read_json(path: pathlib.Path) -> dict:
 def locked(path: pathlib.Path, wait: bool = True) -> Iterator[None]:
   """Holds the lock file `path` against other processes; the system lets go if this one dies.
 
-  Where the storage has no locks, that is said, and where it may not be written, it is not needed.
+  Where the storage has no locks, that is said; where nothing may be written, or the folder cannot
+  even be made, none is needed.
 
   Raises:
     BlockingIOError: if another process holds it, unless `wait`.
   """
+  with contextlib.suppress(OSError):
+    path.parent.mkdir(parents=True, exist_ok=True)
+  if not path.parent.is_dir():
+    yield
+    return
   # A marker file in the place of a lock would stay when a process dies on another machine.
   lock = filelock.FileLock(path, fallback_to_soft=False)
   try:
@@ -153,17 +159,12 @@ def locked(path: pathlib.Path, wait: bool = True) -> Iterator[None]:
   except BlockingIOError:
     raise
   except (OSError, NotImplementedError) as error:
-    if not is_read_only(path.parent):
+    if is_writable(path.parent):
       logging.warning('%s cannot be locked (%s): do not start two runs there at once', path, error)
   try:
     yield
   finally:
     lock.release()
-
-
-def is_read_only(folder: pathlib.Path) -> bool:
-  """Whether files can be read but not written there."""
-  return folder.is_dir() and not is_writable(folder)
 
 
 def is_writable(folder: pathlib.Path) -> bool:

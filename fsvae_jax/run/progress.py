@@ -35,9 +35,8 @@ class Progress:
   def __init__(self, start: int, total: int, batch_size: int) -> None:
     self._batch_size = batch_size
     self._steps: list[tuple[int, dict]] = []  # (step, metrics) since the last line
-    self._timed: int | None = (
-      None  # how many of them the clock has seen; None until the first is done
-    )
+    # How many of them the clock has seen; None until the first is done.
+    self._timed: int | None = None
     self._bar = bar(total=total, initial=start, unit='step')
     self._total = total
 

@@ -58,7 +58,7 @@ def check_writable(workdir: str | pathlib.Path) -> pathlib.Path:
   """
   path = check(workdir)
   above = next(p for p in (path, *path.absolute().parents) if p.exists())
-  if files.is_read_only(above):
+  if not files.is_writable(above):
     ours = 'name a folder of yours'
     if path.exists():
       ours = 'copy its config.json, data.json and checkpoints into a folder of yours, and name that'
@@ -207,12 +207,20 @@ def claim(workdir: pathlib.Path) -> Iterator[None]:
     ValueError: if another run holds the folder, or if the processes of this one do not see the
       same; nothing is changed then.
   """
+  holder = workdir / '.process'
   with contextlib.ExitStack() as stack:
     if jax.process_index() == 0:
       workdir.mkdir(parents=True, exist_ok=True)
-      stack.enter_context(_alone(workdir))
+      try:
+        stack.enter_context(files.locked(workdir / '.lock', wait=False))
+      except BlockingIOError:
+        who = holder.read_text() if holder.exists() else '?'
+        raise ValueError(
+          f'{workdir} is in use by process {who}: wait for it, or take another --workdir'
+        ) from None
+      files.write_text(holder, f'{os.getpid()} of {platform.node()}')
     if jax.process_count() > 1:
-      _check_shared(workdir / '.process')
+      _check_shared(holder)
     yield
 
 
@@ -224,21 +232,6 @@ def write_record(workdir: pathlib.Path, config: ConfigDict, images: dict) -> Non
   if jax.process_index() == 0:
     files.write_text(workdir / 'config.json', files.to_json(config.to_dict(), 2) + '\n')
     files.write_text(workdir / 'data.json', files.to_json(images, 1) + '\n')
-
-
-@contextlib.contextmanager
-def _alone(workdir):
-  holder = workdir / '.process'
-  with contextlib.ExitStack() as stack:
-    try:
-      stack.enter_context(files.locked(workdir / '.lock', wait=False))
-    except BlockingIOError:
-      who = holder.read_text() if holder.exists() else '?'
-      raise ValueError(
-        f'{workdir} is in use by process {who}: wait for it, or take another --workdir'
-      ) from None
-    files.write_text(holder, f'{os.getpid()} of {platform.node()}')
-    yield
 
 
 def _check_shared(holder, patience=10):

@@ -27,7 +27,7 @@ def pixels(x, kernel):
 def test_equals_the_recorded_layer(name, operation, axes):
   r = golden.group(LAYERS, name)
   x = jnp.asarray(golden.video(r['x']))
-  y = operation(layout.fold_time(x), jnp.asarray(r['weight'][..., 0].transpose(axes)))
+  y = operation(x.reshape(-1, *x.shape[2:]), jnp.asarray(r['weight'][..., 0].transpose(axes)))
   want = golden.video(r['y']) - r['bias']
   np.testing.assert_allclose(y, want.reshape(y.shape), rtol=1e-5, atol=1e-5)
 

@@ -49,7 +49,7 @@ def test_a_name_that_is_not_utf_8_is_refused(tmp_path):
 
 
 def test_what_may_not_be_written_is_refused_before_images_are_made(tmp_path, monkeypatch):
-  monkeypatch.setattr(workdir.files, 'is_read_only', lambda folder: folder == tmp_path)
+  monkeypatch.setattr(workdir.files, 'is_writable', lambda folder: folder != tmp_path)
   for work in (
     lambda: samples.write(digits.get_config(), tmp_path, 'generate', 5),
     lambda: evaluate.evaluate(digits.get_config(), tmp_path),

@@ -52,10 +52,7 @@ class PriorRates(nn.Module):
     del train  # nothing is normalised
     synapses = layers.Synapses(self.latent_dim, name='dense')
     weights = synapses(normal_BD.shape[-1])
-    if records.recorded(self, 'operations'):
-      of_one = lambda x, kernel: linear.matmul(x[0], kernel)
-      counted = records.operations(of_one, weights[0], normal_BD.shape[1:], steps=1)
-      records.keep(synapses, 'operations', counted)
+    records.operations(synapses, linear.matmul, weights[0], normal_BD.shape[1:], steps=1)
     return nn.sigmoid(layers.respond(linear.matmul, weights, normal_BD))
 
 
