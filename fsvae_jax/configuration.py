@@ -81,6 +81,11 @@ def of_run(folder: pathlib.Path) -> ConfigDict | None:
   record = workdir.record(folder)
   if not record:
     return None
+  if lost := [section for section in ('model', 'data') if section not in record]:
+    raise ValueError(
+      f'{folder}/config.json is damaged (it has no {" and no ".join(lost)}); the command that '
+      'trained writes it anew: give it again, as it was'
+    )
   config = defaults().to_dict()
   for name, value in record.items():
     section = name != 'model' and isinstance(value, dict)  # a model's fields are its own

@@ -91,7 +91,7 @@ def evaluate(
     ValueError, FileNotFoundError: for an unknown metric or a checkpoint that is not there.
   """
   check(config)
-  workdirs.check_writable(workdir)
+  workdirs.check_writable(workdir, ['pictures'])
   trained = inference.restore(config, workdir, step)
   images_of = functools.cache(trained.images)  # read when a metric asks, once
   workdir = trained.workdir
@@ -99,7 +99,7 @@ def evaluate(
   results = {'run': run, 'figures': {}, 'seconds': {}, 'missing': {}, 'details': {}}
   earlier = read(workdir / 'eval.json')
   if earlier.get('run') and earlier['run'].items() <= run.items():  # older ones know less of it
-    results = earlier | {'run': run}
+    results = results | earlier | {'run': run}
   if 'fad' in config.eval.metrics:
     train_autoencoder(config, images_of)
   made, rasters = take(trained, images_of, results)
@@ -200,6 +200,10 @@ def read(path: pathlib.Path) -> dict:
     figures = {name: value for name, value in results.items() if is_figure(value)}
     results = {name: value for name, value in results.items() if name not in figures}
     results['figures'] = figures
+  for name in ('run', 'figures', 'seconds', 'missing', 'details'):
+    if not isinstance(results.get(name, {}), dict):
+      logging.warning('%s is damaged (its %s is %r); it is made anew', path, name, results[name])
+      return {}
   return results
 
 

@@ -114,7 +114,8 @@ RATES = Field(
 # tdBN scales what reaches a neuron by its threshold.
 NOT_ZERO = Field(lambda x: _is_finite(x) and x != 0, 'a finite number other than 0')
 NAMES_OF_CONSTANTS = Field(
-  lambda x: _are(x, lambda name: name in ('tau', 'v_th')), "some of 'tau', 'v_th'"
+  lambda x: _are(x, lambda name: name in ('tau', 'v_th')) and len(set(x)) == len(x),
+  "some of 'tau', 'v_th', each once",
 )
 NAMES = Field(lambda x: _are(x, lambda name: isinstance(name, str)), 'names', may_change=True)
 
@@ -123,7 +124,7 @@ FIELDS = {
   'data.name': text(),
   'data.path': text(may_change=True),  # to the same images elsewhere
   'data.tfds_dir': text(may_change=True),
-  'data.cache_dir': text(may_change=True),
+  'data.cache_dir': Field(lambda x: isinstance(x, str) and x != '', 'a folder', may_change=True),
   'data.decoded_gb': number(0, may_change=True),
   'data.validation': integer(0),
   'data.crop': integer(0),

@@ -23,6 +23,8 @@ from fsvae_jax.models import Model, inputs
 from fsvae_jax.run import checkpoint, processor, progress, sharding
 from fsvae_jax.run import workdir as workdirs
 
+ROUNDING = 1e-3  # of images in [-1, 1]
+
 
 class Trained(NamedTuple):
   """A model with the variables of some step of its training, on a mesh.
@@ -66,7 +68,7 @@ class Trained(NamedTuple):
     size = min(self.batch_size, sharding.round_up(count, self.mesh))
     for i in progress.each(range(0, count, size), function.__name__.strip('_')):
       rows = np.arange(i, i + size) % count
-      result = self._call(function, jax.random.fold_in(key, i), rows, arrays_N)
+      result = self._call(function, key, i, rows, arrays_N)
       results.append(jax.tree.map(lambda x, i=i: x[: count - i], result))
     return jax.tree.map(lambda *parts: np.concatenate(parts), *results)
 
@@ -81,7 +83,7 @@ class Trained(NamedTuple):
     count, total = len(arrays_N[0]), None
     batches = list(whole_batches(count, self.batch_size, self.mesh.size))
     for i, rows in enumerate(progress.each(batches, function.__name__)):
-      result = self._call(function, jax.random.fold_in(key, i), rows, arrays_N)
+      result = self._call(function, key, i, rows, arrays_N)
       share = len(set(rows.tolist())) / count
       result = jax.tree.map(lambda x, share=share: share * x.astype(np.float64), result)
       total = result if total is None else jax.tree.map(np.add, total, result)
@@ -91,15 +93,15 @@ class Trained(NamedTuple):
     self, images: data.Images | np.ndarray, seed: int = 0, label: np.ndarray | None = None
   ) -> np.ndarray:
     """Latents of images, uint8 or in [-1, 1], and of their labels, integers [N], if given."""
-    return self.over(encode, images, *self._told(label, len(images)), seed=seed)
+    return self.over(encode, _in_range(images), *self._told(label, len(images)), seed=seed)
 
   def decode(self, latents: np.ndarray) -> np.ndarray:
     """Images [N, H, W, C] in [-1, 1] of latents."""
     return self.over(decode, latents)
 
   def reconstruct(self, images: data.Images | np.ndarray, seed: int = 0) -> np.ndarray:
-    """Images [N, H, W, C] in [-1, 1] from uint8 images."""
-    return self.over(reconstruct, images, seed=seed)
+    """Images [N, H, W, C] in [-1, 1] from images, uint8 or in [-1, 1]."""
+    return self.over(reconstruct, _in_range(images), seed=seed)
 
   def sample(self, count: int, seed: int = 0) -> np.ndarray:
     """Latents of the prior: those of which `generate` makes images."""
@@ -139,18 +141,24 @@ class Trained(NamedTuple):
     return (np.broadcast_to(label_N, (count,)),)
 
   def _key(self, seed):
-    return jax.random.fold_in(jax.random.key(self.config.seed), 1000 + checks.count('seed', seed))
+    number = 1000 + checks.count('seed', seed, most=2**31 - 1)
+    with jax.set_mesh(self.mesh):  # and not a mesh of the caller's
+      return jax.random.fold_in(jax.random.key(self.config.seed), number)
 
   def _nothing(self, function, key, arrays_N):
     """The results [0, ...] of no rows."""
     one = [jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype) for x in arrays_N]
-    of = functools.partial(function, self.model, self.variables, key)
-    return jax.tree.map(lambda x: np.zeros((0, *x.shape[1:]), x.dtype), jax.eval_shape(of, *one))
-
-  def _call(self, function, key, rows, arrays_N):
+    of = functools.partial(_whole, function, self.model, self.replicated, key)
     with jax.set_mesh(self.mesh):
+      results = jax.eval_shape(of, *one)
+    return jax.tree.map(lambda x: np.zeros((0, *x.shape[1:]), x.dtype), results)
+
+  def _call(self, function, key, i, rows, arrays_N):
+    """The function's results for `rows`; the batch's key is the i-th of `key`."""
+    with jax.set_mesh(self.mesh):
+      own_key = jax.random.fold_in(key, i)
       batch = [sharding.spread(self.mesh, np.asarray(array[rows])) for array in arrays_N]
-      return jax.device_get(_whole(function, self.model, self.replicated, key, *batch))
+      return jax.device_get(_whole(function, self.model, self.replicated, own_key, *batch))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -214,6 +222,20 @@ def restore(config: ConfigDict, workdir: str | pathlib.Path, step: Any = None) -
       config.model.latent,
     )
   return Trained(config, workdir, step, model, variables, mesh)
+
+
+def _in_range(images):
+  """Images; raises ArgumentError for floats that are not in [-1, 1]."""
+  if isinstance(images, data.Images):
+    return images  # bytes
+  images = np.asarray(images)
+  floats = images.dtype.kind == 'f' and images.size
+  if floats and not np.abs(images).max() <= 1 + ROUNDING:  # nor is NaN
+    raise checks.ArgumentError(
+      f'images are from {images.min()} to {images.max()}; floats must be in [-1, 1], as '
+      'fsvae_jax.data.normalize makes them of bytes'
+    )
+  return images
 
 
 def is_fitted(variables: Any) -> bool:

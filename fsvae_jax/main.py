@@ -34,6 +34,7 @@ On several machines
   --helpfull              every flag and every field
 """
 
+import contextlib
 import pathlib
 import platform
 import sys
@@ -104,7 +105,7 @@ def run() -> bool:
   args = flags.FLAGS
   config, folder = args.config, args.workdir
   keep_compiled(files.expand(config.data.cache_dir, 'data.cache_dir') / 'compiled')
-  step = int(args.step) if (args.step or '').isdigit() else args.step
+  step = int(args.step) if (args.step or '').isdecimal() else args.step
   if args.mode == 'eval':
     evaluate.evaluate(config, folder, step)
   elif args.mode == 'train':
@@ -130,7 +131,10 @@ def keep_compiled(folder: pathlib.Path) -> None:
 def parse_flags(argv: list[str]) -> list[str]:
   """absl's parser, for the configuration that `--mode` needs; `--help` is this file's text."""
   if {'--help', '-help', '-h', '-?'} & set(argv[1:]):
-    sys.exit(print(__doc__))
+    with contextlib.suppress(BrokenPipeError):  # `--help | head`
+      print(__doc__, flush=True)
+    console.settle()
+    sys.exit()
   if files_of_flags := [word for word in argv[1:] if word.lstrip('-').startswith('flagfile')]:
     sys.exit(f'{files_of_flags[0]} is not read, as the run is looked for first: give its flags')
   given, rest = configuration.ahead(argv[1:], 'config', 'workdir', 'mode')

@@ -91,10 +91,14 @@ class Prepared(NamedTuple):
 
 def prepare(config: ConfigDict, workdir: str | pathlib.Path) -> Prepared:
   """Checks all that a training needs; changes nothing. Raises as `train_and_evaluate` does."""
-  workdir = workdirs.check_writable(workdir)
+  written = ('checkpoints', 'pictures', 'tensorboard', 'metrics.jsonl')
+  workdir = workdirs.check_writable(workdir, written)
   fields.check_all(config)
   processor.warn_if_slow(config.model.get('dtype'))
-  model = models.make(config.model)
+  try:
+    model = models.make(config.model)
+  except TypeError as error:  # a field of another model
+    raise ValueError(f'config.model, of model.name {config.model.name}: {error}') from error
   if config.train.get('energy_weight') and model.record is None:
     raise ValueError(
       f'train.energy_weight is {config.train.energy_weight}, but {config.model.name} has no '
@@ -124,6 +128,13 @@ def prepare(config: ConfigDict, workdir: str | pathlib.Path) -> Prepared:
   train_images, held_out = data.hold_out(train_images, config.data.validation)
   per_epoch = data.steps_per_epoch(len(train_images), batch_size)
   total = config.train.steps or config.train.epochs * per_epoch
+  if config.train.warmup_steps >= total:
+    logging.warning(
+      'train.warmup_steps is %d, and there are %d steps: the learning rate never gets to %g',
+      config.train.warmup_steps,
+      total,
+      config.train.learning_rate,
+    )
   if most := config.test.images:
     first = lambda images: images and images.part(f'first-{most}', np.arange(len(images))[:most])
     test_images, held_out = first(test_images), first(held_out)

@@ -363,6 +363,9 @@ def test_a_damaged_earlier_evaluation_is_made_anew(run, tmp_path, caplog):
   (tmp_path / 'eval.json').write_bytes(bytes(100))
   assert evaluate.read(tmp_path / 'eval.json') == {}
   assert 'eval.json is damaged' in caplog.text and 'made anew' in caplog.text
+  (tmp_path / 'eval.json').write_text('{"run": {"step": 1}, "figures": null}')
+  assert evaluate.read(tmp_path / 'eval.json') == {}
+  assert 'its figures is None' in caplog.text
 
 
 def test_figures_of_earlier_versions_are_read(tmp_path):

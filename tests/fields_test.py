@@ -63,6 +63,8 @@ def test_counts_are_whole_and_not_negative(name):
     ('model.scheduled_sampling', (0.1,), 'two rates'),
     ('model.scheduled_sampling', (0.1, math.nan), 'two rates'),
     ('model.channels', 4, 'grey'),
+    ('model.learned', ('tau', 'tau'), 'each once'),
+    ('data.cache_dir', '', 'a folder'),
   ],
 )
 def test_a_value_out_of_range_is_named_before_anything_is_written(tmp_path, name, value, words):

@@ -121,6 +121,21 @@ def test_slurm_waits_for_the_step_that_saves(tmp_path, stand_in):
   assert process.returncode == 75 and requeued() == [['requeue', '7']]
 
 
+def test_slurm_queues_again_what_was_stopped_while_it_started(tmp_path, stand_in):
+  python_for(tmp_path, stand_in, 'true')
+  requeued = stand_in('scontrol')
+  environment = {'VENV': str(tmp_path), 'SLURM_JOB_ID': '7', 'SLURM_SUBMIT_DIR': str(tmp_path)}
+  stand_in('srun', 'exit 143')  # killed, but not by SLURM
+  assert run(SLURM, **environment)[0] == 143 and not (tmp_path / 'scontrol.log').exists()
+  stand_in('srun', f'touch {tmp_path}/begun; sleep 2; exit 143')
+  process = start(SLURM + ' -v=1', **environment)
+  while not (tmp_path / 'begun').exists():
+    time.sleep(0.02)
+  process.send_signal(signal.SIGTERM)
+  process.communicate(timeout=30)
+  assert process.returncode == 143 and requeued() == [['requeue', '7']]
+
+
 def test_a_pod_is_created_installed_started_and_deleted(tmp_path, stand_in):
   state = tmp_path / 'state'
   state.write_text('WAITING_FOR_RESOURCES')

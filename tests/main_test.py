@@ -1,6 +1,7 @@
 """The command line: which configuration it gives, and what it refuses before writing anything."""
 
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -92,6 +93,15 @@ def test_what_cannot_be_meant_is_refused(parse, tmp_path, arguments, message):
 def test_a_flag_that_is_wrong_ends_the_program(parse, arguments, capsys):
   with pytest.raises((SystemExit, flags.IllegalFlagValueError)):
     parse(*arguments)
+
+
+def test_help_may_be_read_in_part():
+  read, write = os.pipe()
+  os.close(read)
+  command = [sys.executable, '-m', 'fsvae_jax.main', '--help']
+  process = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, cwd=ROOT)
+  os.close(write)
+  assert (process.returncode, process.stderr) == (0, b'')
 
 
 @pytest.mark.parametrize('flag', ['--help', '-h'])
@@ -188,6 +198,15 @@ def test_a_run_of_an_earlier_version_gets_todays_defaults_for_what_it_lacks(pars
   (run / 'config.json').write_text(json.dumps(record))
   config = parse('--mode=eval')
   assert config.eval.probe == 1000 and config.data.decoded_gb == 32.0
+
+
+@pytest.mark.parametrize('section', ['model', 'data'])
+def test_a_run_whose_configuration_lost_a_section_is_damaged(parse, run, section):
+  record = json.loads((run / 'config.json').read_text())
+  del record[section]
+  (run / 'config.json').write_text(json.dumps(record))
+  with pytest.raises(SystemExit, match=f'config.json is damaged .it has no {section}'):
+    parse('--mode=eval')
 
 
 def test_an_ann_knows_its_fields(parse, tmp_path):

@@ -61,8 +61,8 @@ def _fits(given, shape):
   )
 
 
-def count(name: str, n, least: int = 0) -> int:
-  """n, a whole number of at least `least`, as an int; raises ArgumentError, which names it."""
+def count(name: str, n, least: int = 0, most: float = math.inf) -> int:
+  """n, a whole number from `least` to `most`, as an int; raises ArgumentError, which names it."""
   try:
     whole = operator.index(n)
   except TypeError as error:
@@ -72,6 +72,8 @@ def count(name: str, n, least: int = 0) -> int:
     raise ArgumentError(f'{name} is {n!r}; it must be a whole number{traced}') from error
   if whole < least:
     raise ArgumentError(f'{name} is {whole}; it must be at least {least}')
+  if whole > most:
+    raise ArgumentError(f'{name} is {whole}; it must be at most {most}')
   return whole
 
 

@@ -17,6 +17,7 @@ GZIP = b'\x1f\x8b'
 IDX_TYPES = {9: 'int8', 11: 'int16', 12: 'int32', 13: 'float32', 14: 'float64'}  # all but uint8
 WHOLE = 'get it anew, it is cut short or damaged'
 EXPECTED = 'uint8 of shape [N, H, W], [N, H, W, 1] or [N, H, W, 3]'
+INTEGERS = 'integers, or name it otherwise to go without labels'
 NAMES = ('', 'x', 'images', 'image', 'data', 'arr 0')  # of arrays of images, beside the split's
 LABELS = ('y', 'labels', 'label', 'targets', 'target')  # so are arrays of labels named
 
@@ -129,7 +130,7 @@ def array_file(path: pathlib.Path, split: str) -> splits.Source:
     origin, images = array(name, EXPECTED)
     source = numbered(fingerprint, origin, images)
     beside = labels.get(splits.named(name))
-    return _labelled(source, origin, *array(beside, 'integers')) if beside else source
+    return _labelled(source, origin, *array(beside, INTEGERS)) if beside else source
 
   labels = {part.name: part.item for part in _array_parts(list(arrays), LABELS)}
   parts = _array_parts(list(arrays), NAMES)

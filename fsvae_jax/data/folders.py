@@ -23,6 +23,7 @@ from PIL import Image, ImageOps
 from fsvae_jax.data import faults, splits
 
 SUFFIXES = ('.png', '.jpg', '.jpeg', '.jfif', '.bmp', '.gif', '.tif', '.tiff', '.webp')
+FORMATS = ('PNG', 'JPEG', 'BMP', 'GIF', 'TIFF', 'WEBP')  # others may start other programs
 BACKGROUND = 'white'  # of what is transparent
 DECODING = 'upright, on white'  # changes with what `decode` makes of files, as caches must
 
@@ -131,7 +132,7 @@ def decode(file: pathlib.Path | BinaryIO) -> np.ndarray:
     ValueError: for more than 8 bits a channel or more pixels than Pillow takes for an image.
     Exception: whatever Pillow raises at a damaged file.
   """
-  with Image.open(file) as opened:
+  with Image.open(file, formats=FORMATS) as opened:
     picture: Image.Image = opened
     wide = WIDE.search(str(getattr(picture, 'tile', '')))
     if wide or picture.mode.startswith(('I', 'F')):

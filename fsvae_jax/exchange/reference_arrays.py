@@ -148,9 +148,8 @@ def fit(state: Mapping[str, np.ndarray], table: Table, like: Any) -> Any:
     except (ValueError, IndexError):  # not even of the rank that the change expects
       fits = False
     if not fits:
-      faults.append(
-        f'{name} is {array.dtype}{array.shape}, which does not fit float32{expected[path]} (ours)'
-      )
+      wanted = change.theirs(np.zeros(expected[path], np.float32)).shape
+      faults.append(f'{name} is {array.dtype}{array.shape}; of this model it is float32{wanted}')
     elif not np.isfinite(array).all():
       faults.append(f'{name} holds numbers that are not finite')
   if faults:

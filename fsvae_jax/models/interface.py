@@ -30,7 +30,8 @@ class Model(NamedTuple):
       are scalars. With count=True, of a model with spikes, also 'accumulates' and
       'multiply_accumulates' of an image's reconstruction, as `operations` counts them, with their
       gradient.
-    encode: (variables, image_BHWC, key[, label]) -> latent.
+    encode: (variables, image_BHWC, key[, label]) -> latent; of spikes, without a gradient: `loss`
+      has it.
     decode: (variables, latent[, label]) -> image_BHWC.
     sample: (variables, key, count[, label]) -> latent; None for a model that does not generate.
     posterior, prior: (variables, image_BHWC, draws[, label]) -> latent and

@@ -160,11 +160,18 @@ def _launched():
   """The launcher's name, how many processes, which one, which on its node; None if not known."""
   for launcher, names in LAUNCHERS.items():
     if names[1] in os.environ:
-      number, rank, local = (int(os.environ[n]) if n in os.environ else None for n in names)
+      number, rank, local = (_number(n) if n in os.environ else None for n in names)
       if launcher == 'SLURM' and number is None:
         number = 1  # a batch script that asked for no tasks is one process
       return launcher, number, rank, local
   return None, None, None, None
+
+
+def _number(variable):
+  try:
+    return int(os.environ[variable])
+  except ValueError:
+    raise ValueError(f'{variable} is {os.environ[variable]!r}, which is no whole number') from None
 
 
 class _Signs:

@@ -58,6 +58,9 @@ def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
     with partial.open('rb') as written:
       os.fsync(written.fileno())  # else the name could outlive a power cut, and the bytes not
     partial.replace(path)
+  except OSError as error:
+    error.filename = error.filename or str(path)  # a full disk does not name it
+    raise
   finally:
     partial.unlink(missing_ok=True)
 

@@ -3,11 +3,14 @@
 import contextlib
 import signal
 import threading
+import time
 from collections.abc import Iterator
 
 # Exit code of a run that was stopped before its end (sysexits.h: "temporary failure; user is
 # invited to retry"): to a scheduler it is not done, and the same command goes on.
 STOPPED = 75
+
+REPEATED_SECONDS = 1  # within it, a second Ctrl-C is the first one, passed on by a wrapper
 
 
 class Stopped(KeyboardInterrupt):
@@ -33,10 +36,14 @@ def noted() -> Iterator[threading.Event]:
   """
   stop = threading.Event()
   before = signal.getsignal(signal.SIGINT)
+  noted_at: list[float] = []
 
-  def note(*_):
+  def note(number, _):
     stop.set()
-    signal.signal(signal.SIGINT, before)
+    noted_at.append(time.monotonic())
+    if number == signal.SIGINT and noted_at[-1] - noted_at[0] > REPEATED_SECONDS:
+      signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
+      signal.raise_signal(signal.SIGINT)
 
   with _handled(note):
     yield stop

@@ -16,7 +16,8 @@ from ml_collections import ConfigDict
 from fsvae_jax import fields
 from fsvae_jax.run import files
 
-PATTERNS = '*?[]'  # Orbax reads a folder's name as a pattern
+# Orbax reads a folder's name as a pattern, and the library below it a backslash as a slash.
+UNREADABLE = '*?[]\\'
 
 
 def check(workdir: str | pathlib.Path, field: str = '--workdir') -> pathlib.Path:
@@ -34,9 +35,9 @@ def check(workdir: str | pathlib.Path, field: str = '--workdir') -> pathlib.Path
       f'{field} is {ascii(name)}: checkpoints cannot be saved in a folder whose name is not UTF-8; '
       'take another name'
     ) from None
-  if set(PATTERNS) & set(name):
+  if set(UNREADABLE) & set(name):
     raise ValueError(
-      f'{field} is {name}: checkpoints in a folder with one of {" ".join(PATTERNS)} in its name '
+      f'{field} is {name}: checkpoints in a folder with one of {" ".join(UNREADABLE)} in its name '
       'could not be read again; take another name'
     )
   try:
@@ -50,8 +51,11 @@ def check(workdir: str | pathlib.Path, field: str = '--workdir') -> pathlib.Path
   return path
 
 
-def check_writable(workdir: str | pathlib.Path) -> pathlib.Path:
+def check_writable(workdir: str | pathlib.Path, inside: Sequence[str] = ()) -> pathlib.Path:
   """The path of a run's folder, which is there or can be made.
+
+  Args:
+    inside: what will be written in it: names of folders, and of files, which have a dot.
 
   Raises:
     ValueError: for one that is somebody else's to write in, and as `check` does.
@@ -63,6 +67,13 @@ def check_writable(workdir: str | pathlib.Path) -> pathlib.Path:
     if path.exists():
       ours = 'copy its config.json, data.json and checkpoints into a folder of yours, and name that'
     raise ValueError(f'--workdir is {path}, where nothing may be written: {ours}')
+  for within in (path / name for name in inside if os.path.lexists(path / name)):
+    kind, is_kind = ('file', os.path.isfile) if within.suffix else ('folder', os.path.isdir)
+    if not is_kind(within) or not os.access(within, os.W_OK):
+      raise ValueError(
+        f'--workdir is {path}, but {within} is no {kind} that can be written: move it away, or '
+        'take another --workdir'
+      )
   return path
 
 
@@ -72,8 +83,13 @@ def record(workdir: pathlib.Path) -> dict:
   Raises:
     ValueError: if the file is damaged.
   """
+  path = workdir / 'config.json'
   try:
-    return _renamed(_tuples(files.read_json(workdir / 'config.json')))
+    found = files.read_json(path)
+    for section in ('model', 'data', 'train', 'test', 'eval'):
+      if not isinstance(found.get(section, {}), dict):
+        raise ValueError(f'{path} is damaged (its {section} is {found[section]!r})')
+    return _renamed(_tuples(found))
   except ValueError as error:
     raise ValueError(
       f'{error}; the command that trained writes it anew: give it again, as it was'
@@ -174,7 +190,7 @@ def check_images(workdir: pathlib.Path, config: ConfigDict, images: dict) -> Non
     logging.warning('%s; it is written anew', error)
     known = {}
   for split, identity in images.items():
-    if split in known:  # by earlier versions without labels
+    if isinstance(known.get(split), dict):  # by earlier versions without labels
       same = known[split] == {name: identity.get(name) for name in known[split]}
     else:
       same = before == config.data.path

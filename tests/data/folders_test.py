@@ -96,6 +96,12 @@ def test_pictures_of_8_bits_are_read_in_any_colours(config, tmp_path, mode):
   assert load_one(config, tmp_path, f'x.{kind}', content).min() > 250
 
 
+def test_a_file_that_is_of_another_kind_than_pictures_starts_no_other_program(config, tmp_path):
+  picture = saved(Image.new('L', (4, 4)), 'eps')
+  with pytest.raises(ValueError, match='x.png cannot be read as an image .UnidentifiedImageError'):
+    load_one(config, tmp_path, 'x.png', picture)
+
+
 def test_the_first_frame_of_several_is_read(config, tmp_path):
   first, second = (Image.new('L', (4, 4), level) for level in (0, 255))
   content = saved(first, 'gif', save_all=True, append_images=[second])

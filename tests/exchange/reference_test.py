@@ -165,6 +165,7 @@ def test_a_file_that_does_not_fit_says_what_is_wrong(tmp_path):
   state['encoder.0.bias'] = state['encoder.0.bias'].astype(np.int64)
   state['prior.layers.0.bias'] = state['prior.layers.0.bias'].copy()
   state['prior.layers.0.bias'][3] = np.nan
+  state['posterior.layers.1.weight'] = state['posterior.layers.1.weight'].T
   state['prior.layers.2.bias'] = np.full_like(state['prior.layers.2.bias'], 1e300, np.float64)
   np.savez(tmp_path / 'odd.npz', **state)
   with pytest.raises(ValueError) as error:
@@ -172,7 +173,8 @@ def test_a_file_that_does_not_fit_says_what_is_wrong(tmp_path):
   for fault in (
     'missing: prior.layers.1.bias',
     'surplus: prior.layers.3.weight (3, 3)',
-    'encoder.1.weight is float32(5, 32, 3, 3, 1)',
+    'encoder.1.weight is float32(5, 32, 3, 3, 1); of this model it is float32(64, 32, 3, 3, 1)',
+    'posterior.layers.1.weight is float32(16, 32); of this model it is float32(32, 16)',
     'encoder.0.bias is int64(32,)',
     'prior.layers.0.bias holds numbers that are not finite',
     'prior.layers.2.bias holds numbers that are not finite',

@@ -152,6 +152,12 @@ def test_what_is_missing_or_does_not_fit_is_said(initialized, given, message):
   assert not initialized
 
 
+def test_a_launchers_rank_that_is_no_number_is_named(initialized, monkeypatch):
+  monkeypatch.setenv('JAX_PROCESS_ID', 'x')
+  with pytest.raises(ValueError, match="JAX_PROCESS_ID is 'x', which is no whole number"):
+    distributed.join()
+
+
 @pytest.mark.parametrize('platform', ['cuda', 'no_such'])
 def test_a_platform_that_is_not_there_is_named_with_the_ways_out(platform):
   code = 'from fsvae_jax.run import distributed\nwith distributed.joined(): print("joined")'

@@ -47,6 +47,16 @@ def test_json_stays_json():
   assert json.loads(files.to_json(value)) == {'a': [1.0, None, {'b': None}], 'c': None}
 
 
+def test_a_full_disk_is_told_with_the_file(tmp_path, monkeypatch):
+  def full(*_):
+    raise OSError(errno.ENOSPC, 'No space left on device')
+
+  monkeypatch.setattr(pathlib.Path, 'write_bytes', full)
+  with pytest.raises(OSError, match='No space left on device: .*x.json'):
+    files.write_text(tmp_path / 'x.json', '{}')
+  assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize('content', [b'', b'\0' * 40, b'{"a": ', b'\xff\xfe'])
 def test_a_damaged_file_is_named(tmp_path, content):
   (tmp_path / 'x.json').write_bytes(content)

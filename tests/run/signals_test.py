@@ -24,7 +24,8 @@ def test_a_signal_is_noted_or_raised_and_its_old_handler_comes_back(number):
   assert signal.getsignal(number) is before
 
 
-def test_a_second_ctrl_c_acts_as_before():
+def test_a_second_ctrl_c_acts_as_before(monkeypatch):
+  monkeypatch.setattr(signals, 'REPEATED_SECONDS', 0)
   with signals.raised(), pytest.raises(signals.Stopped), signals.noted() as stop:
     os.kill(os.getpid(), signal.SIGINT)
     assert stop.wait(1)
@@ -32,10 +33,11 @@ def test_a_second_ctrl_c_acts_as_before():
     threading.Event().wait(1)
 
 
-def test_a_second_sigterm_changes_nothing():
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_that_is_passed_on_twice_is_one(number):
   with signals.noted() as stop:
-    for _ in range(2):
-      os.kill(os.getpid(), signal.SIGTERM)
+    for _ in range(3):
+      os.kill(os.getpid(), number)
       assert stop.wait(1)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ IMAGES = {'count': 3, 'shape': [8, 8, 1], 'digest': 'a'}
 OTHERS = {'count': 3, 'shape': [8, 8, 1], 'digest': 'b'}
 
 
-@pytest.mark.parametrize('name', ['lr[1e-3]', 'a*', 'what?', 'x]', '[ab]/run'])
+@pytest.mark.parametrize('name', ['lr[1e-3]', 'a*', 'what?', 'x]', '[ab]/run', 'back\\slash'])
 def test_a_folder_that_could_not_be_read_again_is_refused(tmp_path, name):
   with pytest.raises(ValueError, match='could not be read again; take another name'):
     workdir.check(tmp_path / name)
@@ -59,6 +60,23 @@ def test_what_may_not_be_written_is_refused_before_images_are_made(tmp_path, mon
       work()
   with pytest.raises(ValueError, match='run/1, where nothing may be written: name a folder of you'):
     train.prepare(digits.get_config(), tmp_path / 'run/1')
+
+
+@pytest.mark.parametrize('name', ['checkpoints', 'pictures', 'tensorboard', 'metrics.jsonl'])
+def test_what_lies_in_the_way_of_training_is_refused_before_it(tmp_path, name):
+  way = tmp_path / name
+  way.mkdir() if way.suffix else way.touch()
+  with pytest.raises(ValueError, match=f'{name} is no (file|folder) that can be written: move it'):
+    train.prepare(digits.get_config(), tmp_path)
+  assert list(tmp_path.iterdir()) == [way]
+
+
+def test_what_in_it_is_somebody_elses_is_refused_before_training(tmp_path, monkeypatch):
+  (tmp_path / 'checkpoints').mkdir()
+  may = lambda path, mode: pathlib.Path(path) != tmp_path / 'checkpoints'
+  monkeypatch.setattr(workdir.os, 'access', may)
+  with pytest.raises(ValueError, match='checkpoints is no folder that can be written'):
+    train.prepare(digits.get_config(), tmp_path)
 
 
 def test_a_file_is_no_folder(tmp_path):
@@ -181,6 +199,22 @@ def test_json_that_is_no_object_is_damaged(tmp_path, content):
   (tmp_path / 'x.json').write_text(content)
   with pytest.raises(ValueError, match='x.json is damaged .it holds a'):
     files.read_json(tmp_path / 'x.json')
+
+
+@pytest.mark.parametrize('content', ['{"model": null}', '{"data": 3}', '{"train": [1]}'])
+def test_a_record_with_a_section_of_another_kind_is_damaged(tmp_path, content):
+  (tmp_path / 'config.json').write_text(content)
+  with pytest.raises(ValueError, match=r'config.json is damaged \(its .*give it again'):
+    workdir.record(tmp_path)
+
+
+def test_images_of_which_nothing_is_known_are_not_those_of_the_run(run):
+  config, folder = run
+  (folder / 'data.json').write_text('{"train": null}')
+  workdir.check_images(folder, config, {'train': IMAGES})
+  config.data.path = 'others'
+  with pytest.raises(ValueError, match='the train images are not those'):
+    workdir.check_images(folder, config, {'train': IMAGES})
 
 
 def test_checkpoints_without_a_configuration_are_warned_of(tmp_path, caplog):
