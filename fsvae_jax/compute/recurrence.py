@@ -19,7 +19,8 @@ def scan(
   On CPU a `lax.scan` over t with `kept` in its carry, which it writes in place: stacked outputs
   would lie time first, and be transposed. Elsewhere every pass of a loop would be kernels of their
   own, each reading and writing all of the carry; unrolled, XLA joins what lies between two synapses
-  into few kernels.
+  into few kernels. `lax.scan(unroll=T)` of the same step makes more kernels of it (928 and 808 of a
+  training step for an H200), and XLA takes four times as long to compile them.
 
   Args:
     step: pure function of t (an integer array), of a pytree, and of an array [B, ...] or None.
