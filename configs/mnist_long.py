@@ -10,12 +10,12 @@ from fsvae_jax.configs import default, mnist_best
 
 
 def get_config(kind=''):
-  """The recipe of configs/mnist_best.py with 18 epochs in place of 3.8, of larger batches."""
+  """The recipe of configs/mnist_best.py for 18 epochs, at half the rate, with half the latent: the
+  weights stay small enough to ship."""
   config = mnist_best.get_config()
-  config.train.batch_size = 100
+  config.model.latent_dim = 128
   config.train.steps = 11000
-  config.train.warmup_steps = 200
-  config.train.ema_decay = 0.995
+  config.train.learning_rate = 1e-2
   config.train.test_every = 2750
   config.train.checkpoint_every = 500
   return default.of_kind(config, kind, batches=600)
