@@ -89,12 +89,8 @@ class Prepared(NamedTuple):
   start: dict[str, Any]  # arrays to begin with
 
 
-def prepare(config: ConfigDict, workdir: str | pathlib.Path) -> Prepared:
-  """Checks all that a training needs; changes nothing. Raises as `train_and_evaluate` does."""
-  written = ('checkpoints', 'pictures', 'tensorboard', 'metrics.jsonl')
-  workdir = workdirs.check_writable(workdir, written)
-  fields.check_all(config)
-  processor.warn_if_slow(config.model.get('dtype'))
+def checked_model(config: ConfigDict) -> tuple[Model, Any]:
+  """The model, and its variables' shapes; ValueError where `config.train` does not go with it."""
   try:
     model = models.make(config.model)
   except TypeError as error:  # a field of another model
@@ -113,6 +109,16 @@ def prepare(config: ConfigDict, workdir: str | pathlib.Path) -> Prepared:
       f'train.energy_weight is {config.train.energy_weight}, but the prior, of train.only, has no '
       "part in a reconstruction's energy: leave it at 0"
     )
+  return model, variables
+
+
+def prepare(config: ConfigDict, workdir: str | pathlib.Path) -> Prepared:
+  """Checks all that a training needs; changes nothing. Raises as `train_and_evaluate` does."""
+  written = ('checkpoints', 'pictures', 'tensorboard', 'metrics.jsonl')
+  workdir = workdirs.check_writable(workdir, written)
+  fields.check_all(config)
+  processor.warn_if_slow(config.model.get('dtype'))
+  model, variables = checked_model(config)
   changed = workdirs.check_same(workdir, config.to_dict())
   begins = config.train.get('start') and not workdirs.has_checkpoints(workdir)
   start = warm_start.begin(config, variables) if begins else {}

@@ -305,6 +305,20 @@ def test_a_wrong_configuration_fails_before_anything_is_written(
   assert not (tmp_path / 'run').exists()
 
 
+def test_a_field_of_another_model_is_named_before_anything_is_written(ann, tmp_path):
+  with ann.unlocked():
+    ann.model.classes = 3
+  with pytest.raises(ValueError, match="config.model, of model.name ann_vae: .*'classes'"):
+    train.train_and_evaluate(ann, tmp_path / 'run')
+  assert not (tmp_path / 'run').exists()
+
+
+def test_a_warm_up_that_does_not_end_is_told(ann, tmp_path, caplog):
+  ann.train.update(steps=6, warmup_steps=6)
+  train.prepare(ann, tmp_path)
+  assert 'warmup_steps is 6, and there are 6 steps: the learning rate never' in caplog.text
+
+
 def test_an_unknown_field_is_an_error(config):
   with pytest.raises((AttributeError, KeyError), match='timestep'):
     config.model.timestep = 3
