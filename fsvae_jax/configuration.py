@@ -96,10 +96,12 @@ def of_run(folder: pathlib.Path) -> ConfigDict | None:
 def command(config: ConfigDict) -> str:
   """The shortest command that trains such a run, wherever data lie and whatever is evaluated."""
   loss = ('eval.ac_pj', 'eval.mac_pj') if config.train.get('energy_weight') else ()
+  values = fields.flatten(config.to_dict())
   own = {
     name: value
-    for name, value in fields.flatten(config.to_dict()).items()
-    if (name.split('.')[0] not in ('eval', 'test') or name in loss)
+    for name, value in values.items()
+    if not fields.idle(name, values)
+    and (name.split('.')[0] not in ('eval', 'test') or name in loss)
     and not (name.startswith('data.') and fields.may_change(name))
   }
   own['train.start'] = pathlib.Path(own.get('train.start', '')).name

@@ -103,6 +103,14 @@ def may_change(name: str) -> bool:
   return name in FIELDS and FIELDS[name].may_change
 
 
+def idle(name: str, values: Mapping[str, Any]) -> bool:
+  """Whether the field has no effect, given `values` {name: value} of all fields."""
+  if name not in NEEDS:
+    return False
+  other, holds, _ = NEEDS[name]
+  return not holds(values[other])
+
+
 WIDTHS = Field(
   lambda x: _are(x, lambda width: _is_integer(width) and width >= 1) and len(x) > 0,
   'one width of at least 1 for each convolution',
@@ -185,4 +193,10 @@ FIELDS = {
   'eval.compare': text(may_change=True),
   'eval.ac_pj': number(0, may_change=True),
   'eval.mac_pj': number(0, may_change=True),
+}
+
+# Fields that have an effect only where another one's value holds, and a value that does.
+NEEDS = {
+  'train.epochs': ('train.steps', lambda steps: steps == 0, '0'),
+  'train.energy_target': ('train.energy_weight', lambda weight: weight > 0, 'WEIGHT'),
 }

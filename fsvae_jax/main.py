@@ -156,6 +156,8 @@ def parse_flags(argv: list[str]) -> list[str]:
   refuse_flags_of_other_modes(flags.FLAGS.mode)
   if of_run:
     refuse_contradictions(folder, before, overrides)
+  else:
+    refuse_idle(flags.FLAGS.config, overrides)
   return argv
 
 
@@ -202,6 +204,18 @@ def refuse_contradictions(folder: pathlib.Path, before: dict, overrides: dict) -
       sys.exit(
         f'{name} is {value!r} on the command line, but the run in {folder} has {before[name]!r}; '
         'only eval.*, test.* and where the data lie may be given'
+      )
+
+
+def refuse_idle(config: ConfigDict, overrides: dict) -> None:
+  """Ends the program if a field was given that the others leave without effect."""
+  values = fields.flatten(config.to_dict())
+  for name in overrides:
+    if fields.idle(name, values):
+      other, _, needed = fields.NEEDS[name]
+      sys.exit(
+        f'{name}={values[name]} would have no effect, as {other} is {values[other]}; give '
+        f'--config.{other}={needed} as well'
       )
 
 

@@ -191,6 +191,12 @@ def test_the_command_of_a_loss_with_energy_says_what_a_spike_costs_and_no_places
   assert 'images=7' not in said
 
 
+def test_the_command_of_a_run_leaves_out_what_had_no_effect():
+  config = configuration.load('mnist')
+  config.train.update(steps=40, epochs=7)
+  assert configuration.command(config).endswith('--config=mnist --config.train.steps=40')
+
+
 @pytest.mark.parametrize('name', ['mnist', 'digits', 'mnist_best'])
 def test_the_rate_latent_has_its_papers_rate_where_steps_are_not_the_recipes(name):
   config, own = configuration.load(f'{name}:esvae'), configuration.load(name)

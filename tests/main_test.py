@@ -52,6 +52,12 @@ def test_fields_are_set_and_the_default_is_digits(parse):
   assert parse('--config=mnist').data.name == 'mnist'
 
 
+def test_epochs_count_where_steps_do_not(parse):
+  assert parse('--config=mnist', '--config.train.epochs=3').train.epochs == 3
+  both = parse('--config.train.epochs=3', '--config.train.steps=0')
+  assert both.train.epochs == 3 and both.train.steps == 0
+
+
 def test_of_a_field_given_twice_the_last_counts(parse):
   twice = '--config.model.features=(4,8)', '--config.seed=1', '--config.model.features', '(16,32)'
   config = parse(*twice, '--config.seed=2')
@@ -77,6 +83,8 @@ def test_of_a_field_given_twice_the_last_counts(parse):
     (['--workdir='], '--workdir is empty: give a value, or leave it out'),
     (['--workdir=runs/a', '--config='], '--config is empty'),
     (['--flagfile=flags.txt'], '--flagfile=flags.txt is not read'),
+    (['--config.train.epochs=3'], 'train.epochs=3 would have no effect, as train.steps is 500; '),
+    (['--config=mnist', '--config.train.energy_target=9'], 'give --config.train.energy_weight='),
     (['--upsampling=dilated'], '--upsampling=dilated is of --mode=export, not of --mode=train'),
   ],
 )
