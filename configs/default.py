@@ -27,7 +27,7 @@ def get_config():
   config.model.timesteps = 16  # T
   config.model.latent_dim = 128  # D
   config.model.draws = 20  # K, spikes from which one is picked
-  config.model.tau = 0.25  # membrane decay a step
+  config.model.tau = 0.25  # share of the membrane that is left after a step
   config.model.v_th = 0.2  # threshold
   # reference_rectangle, paper_rectangle, triangle, arctan, sigmoid, fast_sigmoid
   config.model.surrogate = 'reference_rectangle'

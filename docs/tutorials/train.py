@@ -99,9 +99,11 @@ print(z_BTD.shape, z_BTD.dtype, 'values:', np.unique(z_BTD), 'mean rate:', z_BTD
 # %% [markdown]
 # ## Generating
 #
-# The prior makes z step by step, each step from the one before; the decoder makes an image of it.
-# `seed` is all the randomness there is: the same seed gives the same digits. (There is no global
-# generator in JAX; what is random is given a *key*, and `generate` makes keys of its seed.)
+# The first six of the eight steps of z are drawn from patterns, which were fitted when training
+# ended (`model.latent=mixture`). The prior network makes the last two, each from all before; the
+# decoder makes an image of it. `seed` is all the randomness there is: the same seed gives the same
+# digits. (There is no global generator in JAX; what is random is given a *key*, and `generate`
+# makes keys of its seed.)
 
 # %%
 generated = trained.generate(48, seed=0)
