@@ -29,7 +29,7 @@ for argument in "$@"; do
     -h | --help) usage; exit 0 ;;
     --processes=*) processes=$value ;;
     --devices=*) devices=$value ;;
-    --processes | --devices | --coordinator* | --process=*) fail "$argument: it takes --processes=N" ;;
+    --processes | --devices | --coordinator* | --process=*) fail "$argument: it takes --processes=N and --devices=N" ;;
     *) flags+=("$argument") ;;
   esac
 done

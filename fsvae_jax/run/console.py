@@ -25,6 +25,12 @@ def say(text: str) -> None:
     silence(sys.stdout)
 
 
+def complain(text: str) -> None:
+  """Prints a line on standard error, of any process; as with `say`, nobody need read it."""
+  with contextlib.suppress(OSError, ValueError):  # ValueError: closed
+    print(text, file=sys.stderr, flush=True)
+
+
 def silence(stream: TextIO) -> None:
   """Lets everything that is still to come on a stream go nowhere, as on one that is closed."""
   with contextlib.suppress(ValueError):  # a closed one has no descriptor

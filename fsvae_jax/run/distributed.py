@@ -6,7 +6,6 @@ import importlib.util
 import itertools
 import os
 import pathlib
-import sys
 import threading
 import time
 import traceback
@@ -17,10 +16,11 @@ import jax
 from jax._src import distributed as jax_distributed  # JAX shows its key-value store nowhere else
 from jax.experimental import multihost_utils
 
-from fsvae_jax.run import files, signals
+from fsvae_jax.run import console, files, signals
 
 BEAT_SECONDS = 2  # between two signs of life of a process
 SILENT_SECONDS = 20  # without one, it is taken for dead, and the others end
+MEETING_MS = 3_600_000  # that processes wait for each other, as one may compile for long
 
 # Variables in which launchers tell a process: how many there are, which it is, which on its node.
 LAUNCHERS = {
@@ -60,7 +60,7 @@ def joined(
       time.sleep(BEAT_SECONDS + 1)  # for the others to see the sign
     signs.end(f'it was stopped {stopped}', signals.STOPPED)
   except BaseException as error:
-    traceback.print_exc()
+    console.complain(traceback.format_exc().rstrip())
     with contextlib.suppress(Exception):
       signs.give(f'failed: {type(error).__name__}: {error}')
     signs.end('of this error (if a connection was lost: another process ended first)')
@@ -131,7 +131,7 @@ def _check_devices():
     ) from error
 
 
-def meet(minutes: int = 60) -> None:
+def meet() -> None:
   """Waits until all processes have come here, as after compiling.
 
   In a collective, they would give up on each other after half a minute (on CPU).
@@ -139,7 +139,7 @@ def meet(minutes: int = 60) -> None:
   if jax.process_count() > 1:
     name = f'meeting {next(_meetings)}'
     client: Any = jax_distributed.global_state.client
-    client.wait_at_barrier(name, minutes * 60_000)
+    client.wait_at_barrier(name, MEETING_MS)
 
 
 _meetings = itertools.count()
@@ -182,13 +182,15 @@ class _Signs:
   """
 
   def __init__(self, client):
-    self._client, self._done = client, False
+    self._client, self._done, self._giving = client, False, threading.Lock()
     self._process, self._processes = jax.process_index(), jax.process_count()
 
   def give(self, sign):
     """Leaves a sign: a number that grows, or, as the last, 'done', 'stopped ...', 'failed: ...'."""
-    self._done |= not sign.isdigit()
-    self._client.key_value_set(f'signs/{self._process}', sign, allow_overwrite=True)
+    with self._giving:  # else a number on its way could take the last sign's place
+      if not self._done:
+        self._done = not sign.isdigit()
+        self._client.key_value_set(f'signs/{self._process}', sign, allow_overwrite=True)
 
   def watch(self):
     """Gives a sign every BEAT_SECONDS; ends this process if another has failed or gives none."""
@@ -196,8 +198,7 @@ class _Signs:
     seen = dict.fromkeys(others, ('', time.monotonic()))  # sign, since when
     for beat in itertools.count():
       try:
-        if not self._done:
-          self.give(str(beat))
+        self.give(str(beat))
         signs = self._client.key_value_dir_get('signs/')
       except Exception as error:  # process 0, which has the store, is gone
         if not self._done:
@@ -218,10 +219,8 @@ class _Signs:
 
   def end(self, why, code=1):
     """Ends this process at once: an orderly end would wait for the others."""
-    print(
+    console.complain(
       f'process {self._process} of {self._processes} ends because {why}. Checkpoints stay: start '
-      'all processes again, with the same command, to go on from the newest',
-      file=sys.stderr,
-      flush=True,
+      'all processes again, with the same command, to go on from the newest'
     )
     os._exit(code)

@@ -30,9 +30,10 @@ def raised() -> Iterator[None]:
 
 @contextlib.contextmanager
 def noted() -> Iterator[threading.Event]:
-  """An event that a signal sets; a second Ctrl-C acts as it did before.
+  """An event that a signal sets.
 
-  A second SIGTERM does not: launchers repeat it.
+  Ctrl-C again, more than `REPEATED_SECONDS` later, does what it did outside of this context;
+  SIGTERM again does nothing, as launchers repeat it.
   """
   stop = threading.Event()
   before = signal.getsignal(signal.SIGINT)

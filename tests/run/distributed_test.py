@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -170,6 +171,14 @@ def test_a_platform_that_is_not_there_is_named_with_the_ways_out(platform):
   assert done.returncode == 1 and 'joined' not in done.stdout
   words = done.stderr.splitlines()[-1]
   assert f"JAX_PLATFORMS is '{platform}'" in words and 'cpu' in words and 'fsvae_jax[cuda]' in words
+
+
+def test_the_last_sign_stays():
+  store = {}
+  signs = distributed._Signs(SimpleNamespace(key_value_set=lambda k, v, **_: store.update({k: v})))
+  for sign in ('0', '1', 'stopped by SIGTERM', '2'):
+    signs.give(sign)
+  assert store == {'signs/0': 'stopped by SIGTERM'}
 
 
 def test_an_error_of_devices_that_nobody_named_stays_itself(monkeypatch):
