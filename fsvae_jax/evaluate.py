@@ -67,7 +67,7 @@ def check_autoencoders(config: ConfigDict) -> None:
   """Checks that the autoencoder of the Frechet distance can be kept; ValueError if not."""
   folder = workdirs.check(fad.autoencoders(config), 'data.cache_dir')
   there = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
-  if not files.is_writable(there) and not list(folder.glob('*/finished')):
+  if not files.is_writable(there) and not list(folder.glob(f'{config.data.name}-*/finished')):
     raise ValueError(
       f'data.cache_dir: {folder} cannot be written, so that no autoencoder can be trained for the '
       'metric fad: take another data.cache_dir, or leave fad out of eval.metrics'
@@ -79,10 +79,10 @@ def evaluate(
 ) -> dict:
   """Computes `config.eval.metrics` of a checkpoint; writes eval.json and report.html in `workdir`.
 
-  Every figure is {'mean', 'std', 'seeds', 'protocol'}: over `eval.seeds` seeds of all draws. What
-  is finished is in eval.json at once, of as many seeds as are, whatever happens afterwards; figures
-  that are there already, of the same weights, versions and machine, stay unless they are computed
-  anew.
+  Every figure is {'mean', 'std', 'seeds', 'protocol'}: over `eval.seeds` seeds of all draws. It is
+  in eval.json as soon as its first seed is done, and grows seed by seed, so that an evaluation that
+  is stopped keeps what it has. Figures of the same weights, versions and machine that are there
+  already stay, unless they are computed anew.
 
   Returns:
     The contents of eval.json.
@@ -171,18 +171,15 @@ def train_autoencoder(config: ConfigDict, images_of: Callable[[str], data.Images
   if fad.too_few(images_of):
     return
   own, workdir = fad.autoencoder(config, images_of)
-  finished = workdir / 'finished'
-  if sharding.from_first(finished.exists()):  # also where the lock could not be written
-    return
   with distributed.alone(workdir.with_name(f'{workdir.name}.lock')):
-    if sharding.from_first(finished.exists()):
+    if sharding.from_first((workdir / 'finished').exists()):
       return
     console.say(f'training the autoencoder of the Frechet distance, once, in {workdir}')
     done, _ = train.train_and_evaluate(own, workdir)
     if not done:
       raise signals.Stopped('while the autoencoder of the Frechet distance was trained')
     if jax.process_index() == 0:
-      files.write_text(finished, '')
+      files.write_text(workdir / 'finished', '')
 
 
 def read(path: pathlib.Path) -> dict:
@@ -253,7 +250,6 @@ def about(trained: Trained, test_images: data.Images) -> dict:
     'data': trained.config.data.name,
     'step': trained.step,
     'test_images': len(test_images),
-    'generated_images': trained.config.eval.images,
     'parameters': sum(x.size for x in jax.tree.leaves(trained.variables['params'])),
     'weights': mark(trained.variables),
     'devices': f'{jax.device_count()} x {device.device_kind} ({device.platform})',

@@ -8,6 +8,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from fsvae_jax import data, inference
+from fsvae_jax.compute import checks
 from fsvae_jax.inference import Trained
 from fsvae_jax.metrics import neighbours, robustness
 from fsvae_jax.metrics.made import Made
@@ -29,7 +30,8 @@ def reconstructions(trained: Trained, images: np.ndarray) -> np.ndarray:
 
 
 def in_turns(*arrays: np.ndarray) -> np.ndarray:
-  """Rows of `COLUMNS` images of each array in turn; whole rows, if there is one."""
+  """Rows of `COLUMNS` images, of each array in turn; an incomplete last row only if it is the only
+  one."""
   count = len(arrays[0]) // COLUMNS * COLUMNS or len(arrays[0])
   return np.concatenate([a[i : i + COLUMNS] for i in range(0, count, COLUMNS) for a in arrays])
 
@@ -81,13 +83,13 @@ def of_classes(trained: Trained) -> np.ndarray:
   return quantized(trained.generate(len(labels), label=labels))
 
 
-def interpolations(made: Made, steps: int = COLUMNS) -> np.ndarray:
+def interpolations(made: Made) -> np.ndarray:
   """uint8 images from each first of a pair of test images to the second, through the latent."""
   latents, rng = made.latents[:COLUMNS], np.random.default_rng(made.trained.config.seed)
   if made.trained.model.record is None:
-    path = lambda a, b: np.stack([a + s * (b - a) for s in np.linspace(0, 1, steps)])
+    path = lambda a, b: np.stack([a + s * (b - a) for s in np.linspace(0, 1, COLUMNS)])
   else:
-    path = lambda a, b: robustness.interpolate(a, b, steps, rng)
+    path = lambda a, b: robustness.interpolate(a, b, COLUMNS, rng)
   ways = [path(a, b) for a, b in zip(latents[::2], latents[1::2], strict=False)]
   return quantized(made.trained.decode(np.concatenate(ways)))
 
@@ -128,19 +130,20 @@ def write(
     label: class of the generated images; default: none.
 
   Raises:
-    ValueError: for a count below one or above the number of test images, a model that does not
-      generate, or a label that is none of its classes, or for reconstructions.
+    ValueError: for a count below one or above the number of test images, for a model that does not
+      generate, and for a label that is none of its classes or is given with reconstructions.
   """
   if label is not None and mode != 'generate':
     raise ValueError(f'--label={label} is of --mode=generate, not of --mode={mode}')
-  workdirs.check_writable(workdir)
+  workdirs.check_writable(workdir, [mode])
   trained = inference.restore(config, workdir, step)
   if mode == 'generate':
-    check_count(count)
+    checks.count('--count', count, 1)
     arrays = {'generated': quantized(trained.generate(count, seed, label))}
   else:
     test_images = trained.images('test')
-    check_count(count, len(test_images))
+    if not 1 <= count <= len(test_images):
+      raise ValueError(f'--count is {count}; it must be at least 1 and at most {len(test_images)}')
     images = np.asarray(test_images[:count])
     arrays = {'images': images, 'reconstructions': quantized(trained.reconstruct(images, seed))}
   folder = trained.workdir / mode
@@ -149,13 +152,6 @@ def write(
     console.say(
       f'{count} images of step {trained.step} are in {folder}: grid.png, images.npz, single PNGs'
     )
-
-
-def check_count(count: int, most: int | None = None) -> None:
-  """Raises ValueError for a `--count` below one or above `most`."""
-  if count < 1 or (most is not None and count > most):
-    at_most = f' and at most {most}' if most is not None else ''
-    raise ValueError(f'--count is {count}; it must be at least 1{at_most}')
 
 
 def save(folder: pathlib.Path, **arrays: np.ndarray) -> None:

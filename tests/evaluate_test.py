@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fsvae_jax import evaluate, inference, samples, train
+from fsvae_jax import configuration, evaluate, inference, samples, train
 from fsvae_jax.configs import default, digits
+from fsvae_jax.exchange import export
 from fsvae_jax.metrics import fad, frechet
 from fsvae_jax.metrics.made import Made
 from fsvae_jax.metrics.result import Figure, Metric, Result
@@ -106,12 +107,16 @@ def test_figures_of_other_weights_do_not_stay(run, tmp_path, monkeypatch):
   for changed, stays in (
     ({}, True),
     ({'weights': None}, True),  # of an earlier version, which did not say
+    ({'generated_images': 7}, False),  # what figures were made of, as versions before said it
     ({'weights': 'others'}, False),
     ({'fsvae_jax': '0.1.0'}, False),
   ):
     said = {name: x for name, x in (results['run'] | changed).items() if x}
     (workdir / 'eval.json').write_text(json.dumps(results | {'run': said}))
     assert ('fad' in evaluate.evaluate(config, workdir)['figures']) == stays, changed
+  (workdir / 'eval.json').write_text(json.dumps(results))
+  config.eval.update(images=9, probe=5, seeds=1)  # of other figures: each says what it is made of
+  assert 'fad' in evaluate.evaluate(config, workdir)['figures']
 
 
 @pytest.mark.parametrize('own', ['.', '../run', '../run/sub/..'])
@@ -319,14 +324,26 @@ def test_what_is_not_there_or_not_the_same_is_named(run, tmp_path):
     inference.restore(config, tmp_path)
   with pytest.raises(ValueError, match=r'no checkpoint 3 in .*there are \[20, 40\]'):
     inference.restore(config, workdir, step=3)
-  with pytest.raises(ValueError, match='--count is 999; it must be at least 1 and at most'):
-    samples.write(config, workdir, 'reconstruct', 999)
+  for count in (0, 999):
+    with pytest.raises(ValueError, match=f'--count is {count}; it must be at least 1 and at most'):
+      samples.write(config, workdir, 'reconstruct', count)
+  with pytest.raises(ValueError, match='--count is 0; it must be at least 1'):
+    samples.write(config, workdir, 'generate', 0)
   config.eval.metrics = ('fidd',)
   with pytest.raises(ValueError, match="unknown eval.metrics 'fidd'; known: reconstruction, fad"):
     evaluate.evaluate(config, workdir)
   config.model.v_th = 0.3  # the same arrays, another model
   with pytest.raises(ValueError, match='model.v_th: 0.2 there, 0.3 now'):
     inference.restore(config, workdir)
+
+
+@pytest.mark.parametrize('mode', ['generate', 'export'])
+def test_a_file_in_the_way_of_what_is_written_is_named_before_anything_is_made(tmp_path, mode):
+  config = configuration.load('digits')
+  (tmp_path / mode).touch()
+  write = functools.partial(samples.write, count=9) if mode == 'generate' else export.write
+  with pytest.raises(ValueError, match=f'{mode} is no folder that can be written: move it away'):
+    write(config, tmp_path, 'generate' if mode == 'generate' else 'safetensors')
 
 
 def test_evaluation_leaves_a_running_save_alone(run):

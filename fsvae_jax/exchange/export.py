@@ -50,7 +50,7 @@ def write(
   if options and name != 'nir':
     given = ', '.join(f'--{option}={value}' for option, value in options.items())
     raise ValueError(f'{given} is of --format=nir, not of --format={name}')
-  workdirs.check_writable(workdir)
+  workdirs.check_writable(workdir, ['export'])
   trained = inference.restore(config, workdir, step)
   if jax.process_index():
     return

@@ -101,6 +101,9 @@ def test_a_place_that_cannot_keep_the_autoencoder_is_refused_at_once(tmp_path, m
   (tmp_path / 'cache' / 'autoencoders' / 'mnist-64-1' / 'finished').touch()
   monkeypatch.setattr(evaluate.files, 'is_writable', lambda folder: False)
   evaluate.check(config)  # it may be this one
+  config.data.name = 'fashion_mnist'  # of which it cannot be
+  with pytest.raises(ValueError, match='take another data.cache_dir, or leave fad out'):
+    evaluate.check(config)
 
 
 def test_a_state_that_does_not_fit_names_its_tensors(config, monkeypatch):
