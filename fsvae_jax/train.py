@@ -35,9 +35,11 @@ from fsvae_jax.run import workdir as workdirs
 from fsvae_jax.training_step import Batch
 
 
-def losses(model: Model, variables: Any, key: jax.Array, images_BHWC: jax.Array, *label_B) -> dict:
-  """The loss and its parts, {name: scalar}, of a batch of test images, and their labels if any."""
-  batch = {'image': data.normalize(images_BHWC), **dict(zip(('label',), label_B, strict=False))}
+def losses(
+  model: Model, variables: Any, key: jax.Array, images_BHWC: jax.Array, label_B: Any = None
+) -> dict:
+  """The loss and its parts, {name: scalar}, of a batch of test images and their labels, if any."""
+  batch = {'image': data.normalize(images_BHWC), 'label': label_B}
   return model.loss(variables, batch, model.draw(key, len(images_BHWC)), train=False)[1][1]
 
 
@@ -75,7 +77,14 @@ def test(trained: Trained, images: Any, key: jax.Array, out: writer.Writer) -> d
 
 
 class Prepared(NamedTuple):
-  """What a training needs, checked: its folder, model, mesh, images, number of steps."""
+  """What a training needs, checked.
+
+  Attributes:
+    identities: of both splits, as `data.identity` gives them.
+    changed: {field: (before, now)} of those in which the run goes on otherwise.
+    total: steps.
+    start: arrays to begin with; {} if there are none.
+  """
 
   workdir: pathlib.Path
   model: Model
@@ -86,7 +95,7 @@ class Prepared(NamedTuple):
   identities: dict
   changed: dict
   total: int
-  start: dict[str, Any]  # arrays to begin with
+  start: dict[str, Any]
 
 
 def checked_model(config: ConfigDict) -> tuple[Model, Any]:
@@ -258,8 +267,8 @@ def loop(
   out: writer.Writer,
   stop: threading.Event,
 ) -> dict[str, float]:
-  """Takes the steps that are left, or until `stop`, and what is due between them: tests, saves,
-  lines. Returns the last line's scalars."""
+  """Takes the steps that are left, or those until `stop` is set, and does what is due between them:
+  tests, saves, lines. Returns the last line's scalars."""
   if state.step >= run.total:  # nothing is left for which a step would be compiled
     return {}
   (train_key, test_key), start, scalars = keys, int(state.step), {}
@@ -277,20 +286,22 @@ def loop(
     log.add(step, metrics)  # waits for the step before, and so for what was asked
     stopping = bool(asked)
     last = step == run.total or stopping
-    if step == run.total and run.model.fit:
-      with log.paused():
-        state = fitted(config, run, state)
     testing = step == run.total or due(config.train.test_every, step)
     saving = last or due(config.train.checkpoint_every, step)
+    validating = saving and run.held_out and (not stopping or step == run.total)
+    reporting = last or testing or validating or due(config.train.log_every, step)
+    if reporting:  # before what follows, which is no part of the speed
+      scalars = log.line()
+    elif saving:
+      log.check()  # what is not finite is not saved
+    if step == run.total and run.model.fit:
+      state = fitted(config, run, state)
     trained = Trained(config, run.workdir, step, run.model, state.evaluated(), run.mesh)
-    validated = {}
+    validated = test_scalars(trained, run.held_out, test_key) if validating else {}
     if saving:
-      with log.paused():
-        if run.held_out and (not stopping or step == run.total):
-          validated = test_scalars(trained, run.held_out, test_key)
-        checkpoints.save(step, state, validated.get('loss'))
-    if last or testing or validated or due(config.train.log_every, step):
-      scalars = log.line() | {'peak_memory_gb': memory.peak_gb()} | named('validation', validated)
+      checkpoints.save(step, state, validated.get('loss'))
+    if reporting:
+      scalars |= {'peak_memory_gb': memory.peak_gb()} | named('validation', validated)
       if testing:
         scalars |= test(trained, run.test_images, test_key, out)
       out.scalars(step, scalars)

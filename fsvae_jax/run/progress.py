@@ -1,10 +1,9 @@
 """Progress bars, and the log of a training run: mean metrics, speed, and the check for NaN."""
 
-import contextlib
 import math
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -75,34 +74,23 @@ class Progress:
     self.restart_clock()
     return means
 
-  @contextlib.contextmanager
-  def paused(self) -> Iterator[None]:
-    """Leaves what is done in this context out of the speed; `check`s the steps before it."""
-    self.check()
-    begin = time.perf_counter()
-    yield
-    self._begin += time.perf_counter() - begin
-
   def restart_clock(self) -> None:
     """Leaves out of the speed what lies between two steps: tests, pictures, the start of a save."""
     self._begin, self._timed = time.perf_counter(), 0
 
   def report(self, step: int, scalars: dict[str, float]) -> None:
-    """Prints the chief scalars of a step."""
-    shown = {
-      'train/loss': 'loss',
-      'train/reconstruction': 'reconstruction',
-      'train/distance': 'distance',
-    }
-    shown |= {'train/rate/z': 'rate z', 'images_per_s': 'images/s'}
-    shown |= {'test/reconstruction': 'test reconstruction', 'test/distance': 'test distance'}
-    parts = [f'{label} {scalars[name]:.4g}' for name, label in shown.items() if name in scalars]
+    """Prints the chief scalars of a step: train/rate/z as `rate z`, images_per_s as `images/s`."""
+    label = lambda name: name.removeprefix('train/').replace('/', ' ').replace('_per_', '/')
+    parts = [f'{label(name)} {scalars[name]:.4g}' for name in _CHIEF if name in scalars]
     console.say(f'step {step}/{self._total}  ' + '  '.join(parts))
 
   def close(self) -> None:
     """Ends the bar."""
     self._bar.close()
 
+
+_CHIEF = ('train/loss', 'train/reconstruction', 'train/distance', 'train/rate/z', 'images_per_s')
+_CHIEF += ('test/reconstruction', 'test/distance')
 
 # What a step computes of its loss, after its terms; where a number stops to be finite, it begins.
 _LAST = 'loss', 'gradient_norm', 'update_norm'

@@ -41,23 +41,27 @@ def test_a_number_that_is_not_finite_is_named_where_it_began():
       log.check()
 
 
-def test_the_speed_leaves_out_what_is_done_while_paused(monkeypatch):
+def test_the_speed_is_of_steps_alone(monkeypatch):
   now = [0.0]
   monkeypatch.setattr(progress.time, 'perf_counter', lambda: now[0])
   log = progress.Progress(0, 3, batch_size=10)
-  log.add(1, {'loss': 1.0})  # whose end starts the clock
+  now[0] += 50  # the first step, in which a program may be loaded
+  log.add(1, {'loss': 1.0})
   now[0] += 2
   log.add(2, {'loss': 3.0})
-  with log.paused():
-    now[0] += 100
   assert log.line() == {'train/loss': 2.0, 'images_per_s': 5.0}
+  now[0] += 100  # a test, a save
+  log.restart_clock()
+  now[0] += 4
+  log.add(3, {'loss': 1.0})
+  assert log.line() == {'train/loss': 1.0, 'images_per_s': 2.5}
 
 
-def test_a_pause_begins_with_a_look_at_the_steps_before():
-  log = progress.Progress(0, 3, batch_size=10)
-  log.add(1, {'loss': float('nan')})
-  with pytest.raises(FloatingPointError, match='loss is nan at step 1'), log.paused():
-    raise AssertionError('nothing is saved of such a state')
+def test_a_line_is_the_chief_scalars_by_their_names(capsys):
+  scalars = {'train/loss': 0.5, 'train/other': 1.0, 'train/rate/z': 0.25, 'images_per_s': 98.76}
+  progress.Progress(0, 3, batch_size=10).report(2, scalars | {'test/reconstruction': 0.125})
+  line = 'step 2/3  loss 0.5  rate z 0.25  images/s 98.76  test reconstruction 0.125'
+  assert capsys.readouterr().out == f'{line}\n'
 
 
 def test_without_standard_error_there_is_no_bar(monkeypatch):
