@@ -49,7 +49,7 @@ from fsvae_jax.run import console, distributed, files, signals, workdir
 
 DEFAULT = 'digits'
 OF_A_RUN = ('eval', 'generate', 'reconstruct', 'export')  # modes that need one
-MODES = {  # of flags that not every mode has
+MODES_OF = {  # flags that not every mode looks at
   'step': OF_A_RUN,
   'count': ('generate', 'reconstruct'),
   'seed': ('generate', 'reconstruct'),
@@ -86,15 +86,14 @@ def command() -> None:
 
 def main(_: list[str]) -> int:
   """Trains, evaluates, exports or makes images, together with the other processes of the run."""
-  if not flags.FLAGS['verbosity'].present:  # absl would say as much as for -v=0
+  args = flags.FLAGS
+  if not args['verbosity'].present:  # absl would say as much as for -v=0
     logging.set_verbosity(logging.WARNING)
   try:
-    with signals.raised():
-      args = flags.FLAGS
-      with distributed.joined(args.coordinator, args.processes, args.process):
-        finished = run()
+    with signals.raised(), distributed.joined(args.coordinator, args.processes, args.process):
+      finished = run()
   except signals.Stopped as stopped:
-    print(f'stopped {stopped}; the same command goes on', file=sys.stderr)
+    console.complain(f'stopped {stopped}; the same command goes on')
     finished = False
   console.settle()
   return 0 if finished else signals.STOPPED
@@ -139,8 +138,8 @@ def parse_flags(argv: list[str]) -> list[str]:
     sys.exit(f'{files_of_flags[0]} is not read, as the run is looked for first: give its flags')
   given, rest = configuration.ahead(argv[1:], 'config', 'workdir', 'mode')
   of_run = given.mode in OF_A_RUN
-  for name in ('config', 'workdir'):
-    if getattr(given, name) == '':
+  for name, value in vars(given).items():
+    if value == '':
       sys.exit(f'--{name} is empty: give a value, or leave it out')
   try:
     folder = given.workdir or f'runs/{configuration.run_name(given.config or DEFAULT)}'
@@ -154,6 +153,10 @@ def parse_flags(argv: list[str]) -> list[str]:
   mode = [f'--mode={given.mode}'] if given.mode else []
   overrides = configuration.parse_flags([argv[0], f'--workdir={folder}', *mode, *rest], config)
   refuse_flags_of_other_modes(flags.FLAGS.mode)
+  try:
+    fields.check_all(flags.FLAGS.config)
+  except ValueError as error:
+    sys.exit(f'{error}')
   if of_run:
     refuse_contradictions(folder, before, overrides)
   else:
@@ -163,7 +166,7 @@ def parse_flags(argv: list[str]) -> list[str]:
 
 def refuse_flags_of_other_modes(mode: str) -> None:
   """Ends the program if a flag was given that `mode` would not look at."""
-  for name, modes in MODES.items():
+  for name, modes in MODES_OF.items():
     flag = flags.FLAGS[name]
     if flag.present and mode not in modes:
       own = '; of a run it is --config.seed' if name == 'seed' else ''
@@ -199,7 +202,7 @@ def refuse_contradictions(folder: pathlib.Path, before: dict, overrides: dict) -
   """Ends the program if the command line says otherwise than the run's config.json."""
   for name, value in overrides.items():
     section = name.split('.')[0]
-    free = section in ('eval', 'test') or (section == 'data' and fields.may_change(name))
+    free = section in ('data', 'eval', 'test') and fields.may_change(name)
     if not free and value != before[name]:
       sys.exit(
         f'{name} is {value!r} on the command line, but the run in {folder} has {before[name]!r}; '

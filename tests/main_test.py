@@ -82,6 +82,8 @@ def test_of_a_field_given_twice_the_last_counts(parse):
     (['--count=5'], '--count=5 is of --mode=generate, --mode=reconstruct, not of --mode=train'),
     (['--workdir='], '--workdir is empty: give a value, or leave it out'),
     (['--workdir=runs/a', '--config='], '--config is empty'),
+    (['--mode='], '--mode is empty: give a value'),
+    (['--config.model.draws=0'], 'model.draws is 0; it must be an integer, at least 1'),
     (['--flagfile=flags.txt'], '--flagfile=flags.txt is not read'),
     (['--config.train.epochs=3'], 'train.epochs=3 would have no effect, as train.steps is 500; '),
     (['--config=mnist', '--config.train.energy_target=9'], 'give --config.train.energy_weight='),
@@ -230,9 +232,10 @@ def test_home_is_expanded(parse, tmp_path, monkeypatch, run):
   assert parse('--mode=eval', '--workdir=~/runs/digits').model.timesteps == 7
 
 
-def test_a_wrong_value_is_named_by_the_program(tmp_path):
-  arguments = ['--config.model.draws=0', f'--workdir={tmp_path}/run']
-  command = [sys.executable, '-m', 'fsvae_jax.main', *arguments]
-  result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-  assert result.returncode == 1 and 'model.draws is 0; it must be' in result.stderr
-  assert not (tmp_path / 'run').exists()
+def test_a_wrong_value_of_a_file_is_named_before_anything_is_made_of_it(parse, tmp_path):
+  file = tmp_path / 'own.py'
+  lines = 'config = mnist.get_config()', 'config.data.cache_dir = None', 'return config'
+  body = '\n  '.join(('def get_config():', *lines))
+  file.write_text(f'from fsvae_jax.configs import mnist\n\n\n{body}\n')
+  with pytest.raises(SystemExit, match='data.cache_dir is None; it must be a folder'):
+    parse(f'--config={file}')

@@ -53,8 +53,6 @@ class Checkpoints:
     it failed, a warning says why, and training goes on; see `close`.
     """
     self._settle()
-    if step in self.steps():
-      return
     try:
       metrics = None if loss is None else {'loss': loss}
       response = self._checkpointer.save_async(step, state, force=True, metrics=metrics)
@@ -73,7 +71,7 @@ class Checkpoints:
         self._fail(step, error)
 
   def _fail(self, step, error):
-    """Keeps what there is, and clears away what the save has left."""
+    """Notes the failure, and opens the folder anew, which clears away what the save has left."""
     reason = str(error).split(' [source locations')[0]
     self._failed = (
       f'checkpoint {step} could not be saved in {self._directory}: {reason}. There are '

@@ -86,10 +86,8 @@ def _abandoned(partial):
     return False
   try:
     os.kill(int(pid), 0)
-  except ProcessLookupError:
-    return True
-  except PermissionError:  # it lives, as another user's
-    pass
+  except OSError as error:  # PermissionError: it lives, as another user's
+    return isinstance(error, ProcessLookupError)
   return False
 
 
@@ -144,23 +142,15 @@ def locked(path: pathlib.Path, wait: bool = True) -> Iterator[None]:
   Raises:
     BlockingIOError: if another process holds it, unless `wait`.
   """
-  with contextlib.suppress(OSError):
-    path.parent.mkdir(parents=True, exist_ok=True)
-  if not path.parent.is_dir():
-    yield
-    return
   # A marker file in the place of a lock would stay when a process dies on another machine.
   lock = filelock.FileLock(path, fallback_to_soft=False)
   try:
-    try:
-      lock.acquire(timeout=NOTICE_SECONDS if wait else 0)
-    except filelock.Timeout:
-      if not wait:
-        raise BlockingIOError(f'{path} is held by another process') from None
-      logging.warning('waiting for another process, which holds %s', path)
-      lock.acquire()
-  except BlockingIOError:
-    raise
+    lock.acquire(timeout=NOTICE_SECONDS if wait else 0)
+  except filelock.Timeout:
+    if not wait:
+      raise BlockingIOError(f'{path} is held by another process') from None
+    logging.warning('waiting for another process, which holds %s', path)
+    lock.acquire()
   except (OSError, NotImplementedError) as error:
     if is_writable(path.parent):
       logging.warning('%s cannot be locked (%s): do not start two runs there at once', path, error)

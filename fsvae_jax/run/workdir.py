@@ -18,6 +18,7 @@ from fsvae_jax.run import files
 
 # Orbax reads a folder's name as a pattern, and the library below it a backslash as a slash.
 UNREADABLE = '*?[]\\'
+SEEN_SECONDS = 10  # within which all processes see what one has written, on a shared folder
 
 
 def check(workdir: str | pathlib.Path, field: str = '--workdir') -> pathlib.Path:
@@ -250,10 +251,10 @@ def write_record(workdir: pathlib.Path, config: ConfigDict, images: dict) -> Non
     files.write_text(workdir / 'data.json', files.to_json(images, 1) + '\n')
 
 
-def _check_shared(holder, patience=10):
+def _check_shared(holder):
   """That this process reads what process 0 has written in the folder; it may take seconds."""
   pid = multihost_utils.broadcast_one_to_all(np.int32(os.getpid())).item()
-  deadline = time.monotonic() + patience
+  deadline = time.monotonic() + SEEN_SECONDS
   while not (holder.exists() and holder.read_text().startswith(f'{pid} of ')):
     if time.monotonic() > deadline:
       raise ValueError(
