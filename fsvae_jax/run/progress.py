@@ -89,8 +89,8 @@ class Progress:
     self._bar.close()
 
 
-_CHIEF = ('train/loss', 'train/reconstruction', 'train/distance', 'train/rate/z', 'images_per_s')
-_CHIEF += ('test/reconstruction', 'test/distance')
+_CHIEF = [f'train/{name}' for name in ('loss', 'reconstruction', 'distance', 'rate/z')]
+_CHIEF += ['images_per_s', 'test/reconstruction', 'test/distance']
 
 # What a step computes of its loss, after its terms; where a number stops to be finite, it begins.
 _LAST = 'loss', 'gradient_norm', 'update_norm'
