@@ -8,7 +8,6 @@ into how many kernels it cut the step (each takes microseconds to start, whateve
 TPU's, how many cycles it expects.
 """
 
-import argparse
 import functools
 import os
 import re
@@ -46,32 +45,29 @@ def devices(target):
   return topologies.get_topology_desc(target, 'tpu').devices
 
 
-def compile_step(target, batch, changed):
-  """The compiled training step of MNIST, some fields changed, and the seconds it took."""
+def compile_step(on, batch, changed):
+  """The compiled training step of MNIST, some fields changed, for the devices `on`."""
   import jax
   import numpy as np
 
   from fsvae_jax import models, training_step
-  from fsvae_jax.compute import platform
   from fsvae_jax.configs import mnist
   from fsvae_jax.run import sharding, states
 
   config = mnist.get_config()
   config.update_from_flattened_dict(changed)
   model, optimizer = models.make(config.model), states.make_optimizer(config.train, 1000)
-  mesh = sharding.make_mesh(devices(target))
+  mesh = sharding.make_mesh(on)
   key = jax.eval_shape(lambda: jax.random.key(0))
   create = lambda key: states.create(model.init(key), optimizer, config.train.ema_decay)
-  with jax.set_mesh(mesh), platform.for_any():
+  with jax.set_mesh(mesh):
     state, key = jax.tree.map(
       lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding.replicated(mesh)),
       (jax.eval_shape(create, key), key),
     )
     images = jax.ShapeDtypeStruct((batch, 32, 32, 1), np.uint8, sharding=sharding.split(mesh))
     step = functools.partial(training_step.train_step, model, optimizer, config, 1000)
-    begin = time.perf_counter()
-    compiled = jax.jit(step, donate_argnums=0).lower(state, {'image': images}, key).compile()
-  return compiled, time.perf_counter() - begin
+    return jax.jit(step, donate_argnums=0).lower(state, {'image': images}, key).compile()
 
 
 def total(text, weigh):
@@ -113,18 +109,20 @@ def cycles(operation, line):
 
 
 def main():
-  parser = argparse.ArgumentParser(
-    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-  )
+  parser = fields.parser(__doc__, default=['model.dtype=bfloat16'])
   parser.add_argument('--target', default='h200', help='h200, or a TPU topology as v5e:2x2')
   parser.add_argument('--batch', type=int, default=250, help='of all devices together')
-  fields.add_to(parser, default=['model.dtype=bfloat16'])
   args = parser.parse_args()
   # There is no such device to ask: neither for its way of computing, nor for its surroundings.
   os.environ['XLA_FLAGS'] = os.environ.get('XLA_FLAGS', '') + ' --xla_gpu_autotune_level=0'
   os.environ |= {'JAX_PLATFORMS': 'cpu', 'TPU_SKIP_MDS_QUERY': '1'}
   os.environ.setdefault('TPU_WORKER_HOSTNAMES', 'localhost')
-  compiled, seconds = compile_step(args.target, args.batch, fields.parsed(args.fields))
+  from fsvae_jax.compute import platform
+
+  begin = time.perf_counter()
+  with platform.for_any():
+    compiled = compile_step(devices(args.target), args.batch, fields.parsed(args.fields))
+  seconds = time.perf_counter() - begin
   memory = compiled.memory_analysis()
   print(f'{args.target}, training step of batch {args.batch}, {" ".join(args.fields)}:')
   print(f'  compiled in {seconds:.0f} s')

@@ -4,8 +4,8 @@
 
 One training step's gradient and the spikes of reconstructions, of the same test images and draws in
 float64, float32 and bfloat16: for each network |g - g64| / |g64|, and for each layer the share of
-neurons and timesteps in which it fires and does not in float64, or the other way round. What a
-gradient's error means, that of other draws says, in float64 as well.
+neurons and timesteps in which it fires and does not in float64, or the other way round. The last
+column is the measure for a gradient's error: how far the gradient moves with other draws.
 """
 
 import argparse
@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from benchmarks.run import header, row
+from benchmarks.tables import header, row
 from fsvae_jax import data, inference, models
 from fsvae_jax import main as program
 from fsvae_jax.compute import checks
@@ -32,9 +32,7 @@ def computed(
 
   float64 is the type of the variables, the others are that of the synapses.
   """
-  config = ConfigDict(config.model)
-  config.dtype = 'bfloat16' if dtype == 'bfloat16' else 'float32'
-  model = models.make(config)
+  model = models.make({**config.model, 'dtype': dtype if dtype == 'bfloat16' else 'float32'})
   with jax.enable_x64(dtype == 'float64'):
     widened = 'float64' if dtype == 'float64' else 'float32'
     variables = jax.tree.map(lambda x: jnp.asarray(x, widened), variables)

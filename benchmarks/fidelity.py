@@ -3,7 +3,7 @@
     python -m benchmarks.fidelity --seeds 0 1 2 --out fidelity.json
     python -m benchmarks.fidelity --seeds 0 --statistics running per_step cumulative prefix
     python -m benchmarks.fidelity --seeds 0 1 2 --pytorch_init
-    python -m benchmarks.fidelity --seeds 0 --dtype bfloat16
+    python -m benchmarks.fidelity model.dtype=bfloat16 data.path=FOLDER --seeds 0
 
 MNIST, batch 64, learning rate 1e-3 constant, scheduled sampling 0.1, 300 steps. Prints the test
 reconstruction error on the first 512 test images, and the share of the latent's entries in which
@@ -11,7 +11,6 @@ the first pass (which samples the history, without gradient) agrees with the dif
 the same picks.
 """
 
-import argparse
 import contextlib
 import functools
 import pathlib
@@ -23,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import fields
+from benchmarks.tables import header, row
 from fsvae_jax import data, inference, models, train, training_step
 from fsvae_jax.configs import mnist
 from fsvae_jax.exchange import reference_arrays, state_dicts
@@ -107,8 +107,7 @@ def agreement(nets, variables, image_BHWC, key):
 
 def run(config, images, test_images, seed, steps, every, pytorch_init, start):
   """Trains; returns {step: (test reconstruction, agreement, agreement at t = 0)}."""
-  sizes = {name: value for name, value in config.model.items() if name != 'name'}
-  nets = fsvae.build(fsvae.FSVAEConfig(**sizes))
+  nets = fsvae.networks_of(config.model)
   model = models.make(config.model)
   optimizer = states.make_optimizer(config.train, steps)
   init_key, train_key, test_key = jax.random.split(jax.random.key(seed), 3)
@@ -127,12 +126,12 @@ def run(config, images, test_images, seed, steps, every, pytorch_init, start):
   )
   test_images = test_images[: config.test.images]
   agree = jax.jit(functools.partial(agreement, nets))
-  shown = data.normalize(sharding.spread(jax.sharding.get_mesh(), test_images[:SHOWN]))
+  mesh = jax.sharding.get_mesh()
+  shown = data.normalize(sharding.spread(mesh, test_images[:SHOWN]))
   figures = {}
 
   def measure(step):
     share_T = np.asarray(agree(state.variables, shown, test_key))
-    mesh = jax.sharding.get_mesh()
     trained = inference.Trained(config, pathlib.Path(), step, model, state.variables, mesh)
     scalars = train.test_scalars(trained, test_images, test_key)
     mse = scalars['reconstruction'] if step else float('nan')
@@ -143,33 +142,26 @@ def run(config, images, test_images, seed, steps, every, pytorch_init, start):
 
   measure(0)
   for step, batch in enumerate(data.batches(images, config.train.batch_size, seed, 0, steps), 1):
-    spread = functools.partial(sharding.global_batch, jax.sharding.get_mesh())
-    state, _ = step_fn(state, jax.tree.map(spread, batch), train_key)
+    batch = jax.tree.map(functools.partial(sharding.global_batch, mesh), batch)
+    state, _ = step_fn(state, batch, train_key)
     if step % every == 0:
       measure(step)
   return figures
 
 
 def main():
-  parser = argparse.ArgumentParser(
-    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-  )
+  parser = fields.parser(__doc__)
   parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
   parser.add_argument('--statistics', nargs='+', choices=STATISTICS, default=['running'])
   parser.add_argument('--steps', type=int, default=300)
   parser.add_argument('--every', type=int, default=50)
-  parser.add_argument('--path', default='', help='as --config.data.path: MNIST without TFDS')
   parser.add_argument('--pytorch_init', action='store_true', help="the reference's read-out init")
-  parser.add_argument('--dtype', default='float32', help='as --config.model.dtype')
   parser.add_argument('--start', help="initial weights, in the reference's names (pytorch_init.py)")
-  parser.add_argument('--out', type=pathlib.Path)
-  fields.add_to(parser)
+  parser.add_argument('--out', type=fields.new_file)
   args = parser.parse_args()
 
   config = mnist.get_config()
-  config.data.path = args.path
   config.model.scheduled_sampling = (0.1, 0.1)
-  config.model.dtype = args.dtype
   config.train.batch_size = 64
   config.test.update(batch_size=256, images=512)
   config.update_from_flattened_dict(fields.parsed(args.fields))
@@ -191,28 +183,17 @@ def main():
   if args.out:
     files.write_text(args.out, files.to_json(results, 1) + '\n')
 
-  steps = list(range(args.every, args.steps + 1, args.every))
-  print('\n| test reconstruction after | ' + ' | '.join(f'{s} steps' for s in steps) + ' |')
-  print('|---' * (len(steps) + 1) + '|')
-  print(
-    '| reference (one seed) | '
-    + ' | '.join(f'{REFERENCE.get(s, float("nan")):.4f}' for s in steps)
-    + ' |'
-  )
+  steps = range(args.every, args.steps + 1, args.every)
+  header('test reconstruction after', *(f'{s} steps' for s in steps))
+  row('reference (one seed)', *(REFERENCE.get(s, '-') for s in steps))
   for name in args.statistics:
     runs = [results[f'{name}/{seed}'] for seed in args.seeds]
     for seed, figures in zip(args.seeds, runs, strict=True):
-      print(f'| {name}, seed {seed} | ' + ' | '.join(f'{figures[s][0]:.4f}' for s in steps) + ' |')
-    means = [statistics.mean(figures[s][0] for figures in runs) for s in steps]
-    print(f'| {name}, mean | ' + ' | '.join(f'{m:.4f}' for m in means) + ' |')
-  print('\n| agreement (at t = 0) after | ' + ' | '.join(f'{s} steps' for s in [0, *steps]) + ' |')
-  print('|---' * (len(steps) + 2) + '|')
+      row(f'{name}, seed {seed}', *(figures[s][0] for s in steps))
+    row(f'{name}, mean', *(statistics.mean(figures[s][0] for figures in runs) for s in steps))
+  header('agreement (at t = 0) after', *(f'{s} steps' for s in (0, *steps)))
   for key, figures in results.items():
-    print(
-      f'| {key} | '
-      + ' | '.join(f'{figures[s][1]:.3f} ({figures[s][2]:.3f})' for s in [0, *steps])
-      + ' |'
-    )
+    row(key, *(f'{figures[s][1]:.3f} ({figures[s][2]:.3f})' for s in (0, *steps)))
 
 
 if __name__ == '__main__':

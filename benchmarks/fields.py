@@ -1,15 +1,28 @@
-"""Fields of the configuration on a benchmark's command line: `model.timesteps=4 model.draws=5`."""
+"""A benchmark's command line, with fields of the configuration on it: `model.timesteps=4`."""
 
+import argparse
 import ast
+import pathlib
 
 from fsvae_jax.fields import may_change
 
 
-def add_to(parser, default=()):
-  """Adds the positional arguments `fields`; `parsed` reads them."""
-  parser.add_argument(
+def parser(doc, default=()):
+  """A benchmark's parser: its docstring is the help, `parsed` reads its arguments `fields`."""
+  made = argparse.ArgumentParser(
+    description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
+  made.add_argument(
     'fields', nargs='*', default=list(default), help='of the configuration, as model.timesteps=4'
   )
+  return made
+
+
+def new_file(text):
+  """The path of a file to write, as an argument's type; its folder is made now, not after hours."""
+  path = pathlib.Path(text)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  return path
 
 
 def parsed(arguments):

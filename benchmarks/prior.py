@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks.tables import header, row
 from fsvae_jax import inference
 from fsvae_jax import main as program
 from fsvae_jax.compute import checks
@@ -57,8 +58,7 @@ def rows(trained: inference.Trained, components: list[int], authors: bool):
   """(what the prior begins with, distance), one after the other."""
   config = trained.config
   checks.one_of('model.latent', config.model.latent, ('bernoulli', 'mixture'))
-  fields = {name: x for name, x in config.model.items() if name != 'name'}
-  nets = fsvae.build(fsvae.FSVAEConfig(**fields))
+  nets = fsvae.networks_of(config.model)
   in_authors = lambda: fad.authors_space(config, trained.mesh)
   space = in_authors() if authors else fad.own_space(config, trained.images)
 
@@ -94,9 +94,9 @@ def main():
   args = parser.parse_args()
   trained = inference.restore(program.recorded(args.workdir, None), args.workdir)
   trained.config.eval.fad_reference = args.fad_reference
-  print('| the prior begins with | FAD |\n|---|---|')
+  header('the prior begins with', 'FAD')
   for begins, distance in rows(trained, args.components, bool(args.fad_reference)):
-    print(f'| {begins} | {distance:.4g} |', flush=True)
+    row(begins, distance)
 
 
 if __name__ == '__main__':

@@ -4,13 +4,13 @@
     python -m benchmarks.quality --only T=8 --errors .20 .1757             # minutes
     python -m benchmarks.quality --config mnist_best --only default
 
-The error is of the first 1,000 test images, looked at every `--every` steps of batch 64; tests and
-compilation are not in the seconds (compilation is printed). The reference's curve is its authors'
+The error is of the first 1,000 test images, looked at every `--every` steps (of batch 64 with
+mnist, as the reference's curve); tests and compilation are not in the seconds (compilation is
+printed). The reference's curve is its authors'
 code's, on the same data in the same batches, at its images/s on the machine of
 docs/explanation/performance.md.
 """
 
-import argparse
 import functools
 import pathlib
 import time
@@ -18,6 +18,7 @@ import time
 import jax
 
 from benchmarks import fields
+from benchmarks.tables import header, row
 from fsvae_jax import configuration, data, inference, models, train, training_step
 from fsvae_jax.run import files, sharding, states
 
@@ -42,15 +43,12 @@ def reach(config, errors, every, most):
   model, mesh = models.make(config.model), jax.sharding.get_mesh()
   optimizer = states.make_optimizer(config.train, total)
   init_key, train_key, test_key = jax.random.split(jax.random.key(config.seed), 3)
-  state = jax.jit(
-    lambda key: states.create(model.init(key), optimizer, config.train.ema_decay),
-    out_shardings=sharding.replicated(mesh),
-  )(init_key)
+  create = functools.partial(train.first_state, config, model, optimizer, start={})
+  state = jax.jit(create, out_shardings=sharding.replicated(mesh))(init_key)
   step_fn = functools.partial(training_step.train_step, model, optimizer, config, total)
+  like = train.batch_like(images, batch_size, mesh)
   begin = time.perf_counter()
-  step_fn = train.compile_step(
-    step_fn, state, train.batch_like(images, batch_size, mesh), train_key
-  )
+  step_fn = train.compile_step(step_fn, state, like, train_key)
   print(f'  compiled in {time.perf_counter() - begin:.0f} s', flush=True)
   reached, seconds, begin = {}, 0.0, time.perf_counter()
   for step, batch in enumerate(data.batches(images, batch_size, config.seed, 0, total), 1):
@@ -77,29 +75,22 @@ def read(path, config):
 
 
 def table(results, errors):
-  """Rows of seconds and thousands of images; '-' where an error was not reached or asked for."""
+  """Prints seconds and thousands of images; '-' where an error was not reached or asked for."""
   reference = {e: (n / REFERENCE_IMAGES_PER_S, n) for e, n in REFERENCE.items()}
   cell = lambda at: f'{at[0]:.0f} s, {at[1] / 1000:.1f}k' if at else '-'
-  lines = [
-    '| test error | ' + ' | '.join(map(str, errors)) + ' |',
-    '|---' * (len(errors) + 1) + '|',
-  ]
+  header('test error', *errors)
   for name, reached in {'reference': reference, **results}.items():
-    lines.append(f'| {name} | ' + ' | '.join(cell(reached.get(e)) for e in errors) + ' |')
-  return '\n'.join(lines)
+    row(name, *(cell(reached.get(e)) for e in errors))
 
 
 def main():
-  parser = argparse.ArgumentParser(
-    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-  )
+  parser = fields.parser(__doc__)
   parser.add_argument('--config', default='mnist')
   parser.add_argument('--only', nargs='+', choices=VARIANTS, default=list(VARIANTS))
   parser.add_argument('--errors', type=float, nargs='+', default=ERRORS)
   parser.add_argument('--every', type=int, default=50, help='steps between tests')
   parser.add_argument('--most', type=int, default=600_000, help='images after which to give up')
-  parser.add_argument('--out', type=pathlib.Path, help='added to, a variant at a time')
-  fields.add_to(parser)
+  parser.add_argument('--out', type=fields.new_file, help='added to, a variant at a time')
   args = parser.parse_args()
   named = fields.named(args.config, args.fields)
   results = read(args.out, named)
@@ -115,7 +106,7 @@ def main():
     if args.out:
       written = files.read_json(args.out) | {named: results}
       files.write_text(args.out, files.to_json(written, 1) + '\n')
-  print(table(results, args.errors))
+  table(results, args.errors)
 
 
 if __name__ == '__main__':

@@ -3,7 +3,7 @@
     python -m benchmarks.recipes --budget epochs --amount 1 --seeds 3            # every variant
     python -m benchmarks.recipes --budget minutes --amount 20 --only strong T=4  # some, equal time
     python -m benchmarks.recipes --page docs/explanation/recipes.md              # trains nothing
-    python -m benchmarks.recipes --picture samples.png    # of that budget's finished runs; the same
+    python -m benchmarks.recipes --picture samples.png    # of the budget's finished runs; neither
 
 The protocol: every tenth training image is held out and ranks the variants, by its reconstruction
 error; the test set is reported. Figures on the authors' features (`--fad_reference`) are reported,
@@ -11,7 +11,6 @@ never chosen by. A run goes on where it stopped; a finished one, in `--results`,
 A budget in minutes is turned into steps by the rate of a short run of the same variant.
 """
 
-import argparse
 import collections
 import itertools
 import json
@@ -116,14 +115,19 @@ COLUMNS = {  # heading -> field of a finished run
 }
 
 
-def train(variant, config, seed, steps, args, workdir):
+def changed(variant, args):
+  """{field: value} of what a variant's run has other than its configuration."""
+  return COMMON | VARIANTS[variant] | fields.parsed(args.fields)
+
+
+def train(variant, seed, steps, args, workdir):
   """Trains, and evaluates if all is done, as a process; its flags are those of fsvae_jax.main."""
-  flags = fields.flags(COMMON | VARIANTS[variant] | fields.parsed(args.fields))
+  flags = fields.flags(changed(variant, args))
   flags += [f'--config.seed={seed}', f'--config.train.steps={steps}']
   if args.fad_reference:
     flags.append(f'--config.eval.fad_reference={args.fad_reference}')
-  command = [sys.executable, '-m', 'fsvae_jax.main', f'--config={config}', f'--workdir={workdir}']
-  subprocess.run([*command, *flags], check=True)
+  command = [sys.executable, '-m', 'fsvae_jax.main', f'--config={args.config}']
+  subprocess.run([*command, f'--workdir={workdir}', *flags], check=True)
 
 
 def rate(workdir):
@@ -136,8 +140,8 @@ def workdir_of(group, variant, seed):
   return group / variant.replace(' ', '_') / str(seed)
 
 
-def batch_size(variant):
-  return VARIANTS[variant]['train.batch_size']
+def batch_size(variant, args):
+  return changed(variant, args)['train.batch_size']
 
 
 def epoch(args):
@@ -148,23 +152,21 @@ def epoch(args):
   return len(data.hold_out(images, config.data.validation)[0])
 
 
-def steps_of(variant, config, args, folder):
+def steps_of(variant, args, folder):
   """How many steps the budget has for a variant."""
   if args.budget == 'epochs':
-    return max(1, round(args.amount * epoch(args) / batch_size(variant)))
-  probe = folder / 'probe'
-  train(variant, config, 0, PROBE_STEPS, args, probe)
-  return max(1, round(args.amount * 60 * rate(probe) / batch_size(variant)))
+    images = args.amount * epoch(args)
+  else:
+    train(variant, 0, PROBE_STEPS, args, folder / 'probe')
+    images = args.amount * 60 * rate(folder / 'probe')
+  return max(1, round(images / batch_size(variant, args)))
 
 
 def run(variant, seed, args, workdir):
   """The line of a run that is begun, or goes on, and ends."""
   started = files.read_json(workdir / 'config.json')
-  if started:
-    steps = started['train']['steps']
-  else:
-    steps = steps_of(variant, args.config, args, workdir.parent)
-  train(variant, args.config, seed, steps, args, workdir)
+  steps = started['train']['steps'] if started else steps_of(variant, args, workdir.parent)
+  train(variant, seed, steps, args, workdir)
   return finished(variant, seed, args, workdir)
 
 
@@ -172,7 +174,7 @@ def finished(variant, seed, args, workdir):
   """The line of a finished run: what it was, what it cost, its figures."""
   evaluated = files.read_json(workdir / 'eval.json')
   last = writer.read_metrics(workdir)[-1]
-  images = last['step'] * batch_size(variant)
+  images = last['step'] * batch_size(variant, args)
   return {
     'config': fields.named(args.config, args.fields),
     'budget': f'{args.amount:g} {args.budget}',
@@ -255,25 +257,23 @@ def write_page(path, rows):
 
 
 def main():
-  parser = argparse.ArgumentParser(
-    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-  )
+  parser = fields.parser(__doc__)
   parser.add_argument('--config', default='mnist')
   parser.add_argument('--budget', choices=('epochs', 'minutes'), default='epochs')
   parser.add_argument('--amount', type=float, default=1.0, help='of epochs or minutes a run')
   parser.add_argument('--seeds', type=int, default=3, help='trainings of a variant')
   parser.add_argument('--only', nargs='+', choices=VARIANTS, default=list(VARIANTS))
-  parser.add_argument('--results', type=pathlib.Path, default='benchmarks/results/recipes.jsonl')
+  parser.add_argument('--results', type=fields.new_file, default='benchmarks/results/recipes.jsonl')
   parser.add_argument('--runs', type=pathlib.Path, default='runs/recipes', help='their workdirs')
   parser.add_argument('--fad_reference', help="folder with the authors' FAD files")
   parser.add_argument('--page', type=pathlib.Path, help='write the tables there; train nothing')
   parser.add_argument('--picture', type=pathlib.Path, help='samples side by side; train nothing')
-  fields.add_to(parser)
   args = parser.parse_args()
-  args.results = pathlib.Path(args.results)
   if args.page:
     write_page(args.page, read(args.results))
     return
+  if not (COMMON | fields.parsed(args.fields))['data.validation']:
+    parser.error('data.validation is 0, but images held out rank the variants: leave it out')
   named, budget = fields.named(args.config, args.fields), f'{args.amount:g} {args.budget}'
   group = args.runs / re.sub(r'[^\w.,=+-]', '_', f'{named} {budget}')
   if args.picture:

@@ -13,6 +13,7 @@ import pathlib
 import jax
 import numpy as np
 
+from benchmarks.tables import header, row
 from fsvae_jax import data, inference
 from fsvae_jax import main as program
 from fsvae_jax.exchange import nir, nir_record
@@ -56,14 +57,13 @@ def main() -> None:
   graphs = (nir.graphs(model, variables, nir.Options(upsampling=u)) for u in ('affine', 'dilated'))
   rows, others = (nir_record.table(of, variables, recorded) for of in graphs)
   titles = ['layer', 'neurons', 'synapses', 'fan-in', 'fan-out', 'weights', 'affine', 'dilated']
-  print('| ' + ' | '.join(titles + [f'error, {n} bits' for n in bits]) + ' |')
-  print('|---' * (len(titles) + len(bits)) + '|')
-  for row, other in zip(rows, others, strict=True):
-    errors = [error(trained, with_rounded(variables, [row['layer']], n), images) for n in bits]
-    row['fan_in'] = round(row['fan_in'], 1)
-    cells = [*row.values(), other['node_weights'], *(f'{e:.5f}' for e in errors)]
-    print('| ' + ' | '.join(f'{x:,}' if isinstance(x, int | float) else x for x in cells) + ' |')
-  layers = [row['layer'] for row in rows]
+  header(*titles, *(f'error, {n} bits' for n in bits))
+  for layer, other in zip(rows, others, strict=True):
+    errors = [error(trained, with_rounded(variables, [layer['layer']], n), images) for n in bits]
+    layer['fan_in'] = round(layer['fan_in'], 1)
+    cells = [*layer.values(), other['node_weights'], *(f'{e:.5f}' for e in errors)]
+    row(*(f'{x:,}' if isinstance(x, int | float) else x for x in cells))
+  layers = [layer['layer'] for layer in rows]
   errors = [error(trained, with_rounded(variables, layers, n), images) for n in bits]
   print(f'all layers: {errors}; not rounded: {error(trained, variables, images):.5f}')
 

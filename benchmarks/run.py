@@ -16,7 +16,6 @@ import contextlib
 import functools
 import json
 import os
-import pathlib
 import statistics
 import subprocess
 import sys
@@ -29,6 +28,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import fields, plain
+from benchmarks.tables import header, row
 from fsvae_jax import data, models, train, training_step
 from fsvae_jax.compute import linear
 from fsvae_jax.configs import mnist
@@ -191,17 +191,6 @@ def apart(what, huge_pages=True, cache=None, processes=1, **kwargs):
   return result
 
 
-def row(*cells):
-  """Prints a line of a Markdown table."""
-  print('| ' + ' | '.join(f'{c:.4g}' if isinstance(c, float) else str(c) for c in cells) + ' |')
-
-
-def header(*cells):
-  print()
-  row(*cells)
-  row(*['---'] * len(cells))
-
-
 def run(only, batches, **kwargs):
   """All measurements, as tables on the way and as one dict; kwargs are those of `measure`."""
   go, dtype = functools.partial(apart, **kwargs), kwargs['dtype']
@@ -223,10 +212,10 @@ def run(only, batches, **kwargs):
       speed, peak_gb = result['images_per_s'], result['peak_memory_gb']
       results['train_images_per_s'][batch] = speed
       results['peak_memory_gb'][batch] = peak_gb
-      rates = speed * GFLOP_PER_TRAINED_IMAGE, f'{speed / ceiling:.0%}'
+      reached = speed * GFLOP_PER_TRAINED_IMAGE, f'{speed / ceiling:.0%}'
       if {'model.timesteps', 'model.features', 'model.draws'} & set(kwargs.get('changed') or ()):
-        rates = '-', '-'  # GFLOP are the published model's
-      row(batch, speed, *rates, peak_gb, MNIST_IMAGES / speed)
+        reached = '-', '-'  # GFLOP are the published model's
+      row(batch, speed, *reached, peak_gb, MNIST_IMAGES / speed)
   if 'train' in only and on_cpu:
     header('training on plain pages, batch', 'images/s')
     results['train_images_per_s_plain_pages'] = {}
@@ -285,16 +274,13 @@ PARTS = ('train', 'sample', 'overhead', 'compile', 'timesteps', 'techniques')
 
 
 def main():
-  parser = argparse.ArgumentParser(
-    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-  )
-  parser.add_argument('--out', type=pathlib.Path)
+  parser = fields.parser(__doc__)
+  parser.add_argument('--out', type=fields.new_file)
   parser.add_argument('--only', nargs='+', choices=PARTS, default=PARTS)
   parser.add_argument('--batches', type=int, nargs='+', default=[32, 128, 250])
   parser.add_argument('--dtype', default='float32', help='as --config.model.dtype')
   parser.add_argument('--repetitions', type=int, default=5)
   parser.add_argument('--seconds', type=float, default=8, help='of each measurement, at least')
-  fields.add_to(parser)
   parser.add_argument('--measure', help=argparse.SUPPRESS)
   args = parser.parse_args()
   if args.measure:
@@ -304,7 +290,6 @@ def main():
   kwargs = {'dtype': args.dtype, 'repetitions': args.repetitions, 'seconds': args.seconds}
   results = run(args.only, args.batches, changed=fields.parsed(args.fields), **kwargs)
   if args.out:
-    args.out.parent.mkdir(parents=True, exist_ok=True)
     files.write_text(args.out, files.to_json(results, 1) + '\n')
 
 

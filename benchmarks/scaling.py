@@ -6,7 +6,6 @@ Weak scaling: what a training step of the MNIST model sends between devices, wha
 and speed with micro-batches and rematerialisation.
 """
 
-import argparse
 import functools
 import json
 import math
@@ -22,11 +21,9 @@ import time
 import jax
 import numpy as np
 
-from benchmarks import fields
+from benchmarks import ahead, fields
 from benchmarks.run import GFLOP_PER_TRAINED_IMAGE
-from fsvae_jax import models, training_step
-from fsvae_jax.configs import mnist
-from fsvae_jax.run import files, sharding, states, writer
+from fsvae_jax.run import files, writer
 
 # Assumed: FLOP/s that training reaches, links of a device (bytes/s) and time of a small all-reduce
 # (s, inside a group of `near` devices and across groups). Links are the vendors' figures.
@@ -55,23 +52,6 @@ SAVING = {
   'micro_batches=5': {'train.micro_batches': 5},
   'micro_batches=25': {'train.micro_batches': 25},
 }
-
-
-def compiled_step(devices, batch_size, changed):
-  """HLO text of the training step over so many simulated devices."""
-  config = mnist.get_config()
-  config.update_from_flattened_dict(changed)
-  model = models.make(config.model)
-  optimizer = states.make_optimizer(config.train, 100)
-  mesh = sharding.make_mesh(jax.devices()[:devices])
-  with jax.set_mesh(mesh):
-    key = jax.random.key(0)
-    state = jax.eval_shape(lambda key: states.create(model.init(key), optimizer, 0.0), key)
-    whole = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding.replicated(mesh))
-    images = jax.ShapeDtypeStruct((batch_size, 32, 32, 1), np.uint8, sharding=sharding.split(mesh))
-    step = functools.partial(training_step.train_step, model, optimizer, config, 100)
-    arguments = jax.tree.map(whole, state), {'image': images}, key
-    return jax.jit(step).lower(*arguments).compile().as_text()
 
 
 def collectives(text):
@@ -126,16 +106,13 @@ def measured(processes, batch_size, changed):
 
 
 def main():
-  parser = argparse.ArgumentParser(
-    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-  )
-  parser.add_argument('--out', type=pathlib.Path)
+  parser = fields.parser(__doc__)
+  parser.add_argument('--out', type=fields.new_file)
   parser.add_argument('--images', type=int, default=16)
-  fields.add_to(parser)
   args = parser.parse_args()
 
-  changed, devices = fields.parsed(args.fields), len(jax.devices())
-  sent = collectives(compiled_step(devices, 8 * devices, changed))
+  changed, devices = fields.parsed(args.fields), jax.devices()  # simulated ones
+  sent = collectives(ahead.compile_step(devices, 8 * len(devices), changed).as_text())
   result = {'sent': sent, 'predicted': {}, 'measured': [], 'memory': {}}
   for name, machine in MACHINES.items():
     for images in (4, 32, 250):

@@ -4,7 +4,6 @@ Trains twice with a checkpoint every 10 steps: once undisturbed, watching memory
 (SIGKILL) at random moments and started again. Both must end with the same parameters, bit by bit.
 """
 
-import argparse
 import json
 import os
 import pathlib
@@ -89,15 +88,12 @@ def parameters(workdir):
 
 
 def main():
-  parser = argparse.ArgumentParser(
-    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-  )
+  parser = fields.parser(__doc__)
   parser.add_argument('--workdir', required=True, type=pathlib.Path)
   parser.add_argument('--config', default='digits')
   parser.add_argument('--steps', type=int, default=500)
   parser.add_argument('--kills', type=int, default=20)
   parser.add_argument('--seed', type=int, default=0)
-  fields.add_to(parser)
   args = parser.parse_args()
 
   def start(workdir):

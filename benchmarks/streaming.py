@@ -5,7 +5,6 @@ trains on it without decoding it first. Prints reading speed, time to the first 
 and the memory of the training process, as JSON.
 """
 
-import argparse
 import io
 import json
 import pathlib
@@ -17,6 +16,7 @@ import time
 import numpy as np
 
 from benchmarks import fields, soak
+from fsvae_jax import configuration, data
 from fsvae_jax.run import files, writer
 
 PIXELS = 64
@@ -47,8 +47,6 @@ def make(folder, gigabytes, parts=8):
 
 def reading(config, seconds, batch_size=250):
   """Images per second of batches alone, and seconds to the first batch of some steps."""
-  from fsvae_jax import data
-
   images = data.load(config.data, PIXELS, 3, 'train')
   first = {}
   for step in (0, 10**6, 10**9):
@@ -73,9 +71,6 @@ def training(folder, steps, changed):
   workdir = folder / 'run'
   shutil.rmtree(workdir, ignore_errors=True)
   own = {
-    'data.path': folder,
-    'data.decoded_gb': 0,
-    'data.crop': 0,
     'model.features': '(4,8,16)',
     'model.timesteps': 4,
     'train.steps': steps,
@@ -101,24 +96,21 @@ def training(folder, steps, changed):
 
 
 def main():
-  parser = argparse.ArgumentParser(
-    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-  )
+  parser = fields.parser(__doc__)
   parser.add_argument('--folder', required=True, type=pathlib.Path)
   parser.add_argument('--gb', type=float, default=4.0)
   parser.add_argument('--steps', type=int, default=200)
   parser.add_argument('--seconds', type=float, default=20, help='of reading alone')
-  fields.add_to(parser)
   args = parser.parse_args()
   args.folder.mkdir(parents=True, exist_ok=True)
   make(args.folder, args.gb)
-  from fsvae_jax.configs import celeba
-
-  config = celeba.get_config()
-  config.data.update(path=str(args.folder), decoded_gb=0.0, crop=0)
+  changed = {'data.path': str(args.folder), 'data.decoded_gb': 0.0, 'data.crop': 0}
+  changed |= fields.parsed(args.fields)
+  config = configuration.load('celeba')
+  config.update_from_flattened_dict(changed)
   sizes = [path.stat().st_size for path in args.folder.glob('*array_record*')]
   result = {'set_gb': round(sum(sizes) / 1e9, 2), 'reading': reading(config, args.seconds)}
-  result['training'] = training(args.folder, args.steps, fields.parsed(args.fields))
+  result['training'] = training(args.folder, args.steps, changed)
   print(json.dumps(result, indent=1))
 
 

@@ -76,8 +76,8 @@ def mnist(tmp_path_factory):
 @pytest.mark.slow
 def test_fidelity_prints_the_learning_curve(main, mnist, tmp_path):
   small = [*SMALL, 'train.batch_size=8', 'test.images=16', 'test.batch_size=8']
-  flags = ['--seeds', '0', '--steps', '2', '--every', '1', '--path', mnist, '--pytorch_init']
-  out = ['--out', tmp_path / 'out.json', f'data.cache_dir={tmp_path}']
+  flags = ['--seeds', '0', '--steps', '2', '--every', '1', '--pytorch_init']
+  out = ['--out', tmp_path / 'out.json', f'data.path={mnist}', f'data.cache_dir={tmp_path}']
   printed = main(fidelity, *flags, *out, *small)
   (curve,) = json.loads((tmp_path / 'out.json').read_text()).values()
   assert_finite(curve['2'])
@@ -279,6 +279,10 @@ def test_recipes_train_what_is_not_finished_and_rank_by_held_out_images(
   assert of(200) < of(40)  # the smaller error first
 
 
+def test_the_folder_of_results_is_there_before_hours_are_spent(tmp_path):
+  assert benchmark_fields.new_file(tmp_path / 'new' / 'f.json').parent.is_dir()
+
+
 def test_an_epoch_of_a_study_is_the_images_that_are_not_held_out(mnist, tmp_path):
   path = [f'data.path={mnist}', f'data.cache_dir={tmp_path}', 'data.validation=4']
   count = len(np.load(mnist)['train'])
@@ -294,6 +298,10 @@ def test_recipes_of_other_fields_are_other_recipes(main, monkeypatch, tmp_path):
     printed = main(recipes, *flags, '--seeds', 1, *given)
   assert len(study.trained) == 2  # where data lie makes no other recipe
   assert '### mnist, 1 epochs' in printed and '### mnist model.latent_dim=64, 1 epochs' in printed
+  main(recipes, *flags, '--seeds', 1, 'train.batch_size=100')
+  assert [steps for *_, steps in study.trained] == [1080, 1080, 540]  # of 54,000 images each
+  with pytest.raises(SystemExit):  # what would rank them?
+    main(recipes, *flags, 'data.validation=0')
 
 
 def test_recipes_turn_minutes_into_steps_by_a_short_run(main, monkeypatch, tmp_path):
@@ -453,5 +461,5 @@ def table(text):
 def test_each_benchmark_has_a_test_here():
   text = pathlib.Path(__file__).read_text()
   for path in (pathlib.Path(__file__).parent.parent / 'benchmarks').glob('*.py'):
-    if path.stem not in ('__init__', 'fields'):
+    if path.stem not in ('__init__', 'fields', 'tables'):
       assert path.stem in text

@@ -84,7 +84,7 @@ class Networks(NamedTuple):
   """The networks, {name: Linen module}, the latent, and the configuration they were made of."""
 
   config: FSVAEConfig
-  modules: passes.Networks
+  modules: passes.Modules
   latent: Latent
 
 
@@ -107,6 +107,11 @@ def build(config: FSVAEConfig) -> Networks:
   encoder = networks.Encoder(c.features, c.latent_dim, c.timesteps, neuron, c.dtype)
   decoder = networks.Decoder(c.features, c.image_size, c.channels, neuron, readout, c.dtype)
   return Networks(c, {'encoder': encoder, **latent.networks, 'decoder': decoder}, latent)
+
+
+def networks_of(model: Mapping[str, Any]) -> Networks:
+  """The networks of `config.model`, whose name they do without."""
+  return build(FSVAEConfig(**{name: x for name, x in model.items() if name != 'name'}))
 
 
 def init(nets: Networks, key: jax.Array) -> Variables:
