@@ -35,14 +35,13 @@ def get_config():
   config.model.learned = ()  # constants of the neurons that each layer learns: tau, v_th
   config.model.latent = 'bernoulli'  # how z comes about: bernoulli, mixture, rate (ESVAE)
   config.model.components = 200  # patterns with which z begins, of the latent mixture
-  config.model.pick_gradient = (
-    'picked'  # of the picked spike, or of the mean of all K: picked, mean
-  )
+  # Where the gradient of a pick goes, to the picked spike or to all K alike: picked, mean.
+  config.model.pick_gradient = 'picked'
   # Pixels of the decoder's last spikes: leaky, learned (a weight a step), attention (TAID).
   config.model.readout = 'leaky'
   config.model.scheduled_sampling = (0.1, 0.3)  # rate at the first and at the last step of training
-  config.model.distance = 'mmd'  # between posterior and prior: mmd, kld
-  config.model.distance_weight = -1.0  # negative: as published (mmd 1, kld 1e-4)
+  config.model.distance = 'mmd'  # between posterior and prior: mmd, kld (the latent rate: mmd)
+  config.model.distance_weight = -1.0  # negative: as published (mmd 1, kld 1e-4; of rates 1e-3)
   # Of the decoder's Gaussian: fixed, as published; or error, a batch's own squared error: the loss
   # is then pixels / 2 * log(error) + weight * distance, of kld times 1 in nats.
   config.model.variance = 'fixed'
@@ -106,8 +105,9 @@ def of_kind(config, kind, batches):
   """`config` itself, or another model of the family on the same data.
 
   'ann' is the ANN VAE of its shape, which the paper compares with. 'esvae' has the rate latent of
-  arXiv 2310.14839 with that paper's sizes and, if the number of steps is not the recipe's own, its
-  learning rate for grey images (there, the prior's layer learns ten times as fast). 'taid' has the
+  arXiv 2310.14839 with that paper's latent size. A recipe that counts epochs also gets its 300
+  epochs and its learning rate for grey images; one with a number of steps of its own keeps both.
+  (There, the prior's layer learns ten times as fast.) 'taid' has the
   read-out of Qiu et al. (ICLR 2023 tiny papers).
 
   Args:
@@ -123,11 +123,10 @@ def of_kind(config, kind, batches):
       f'there is no kind {kind!r} of this configuration; known: {", ".join(KINDS[1:])}'
     )
   if kind == 'ann':
-    sizes = {name: config.model[name] for name in ('image_size', 'channels', 'features')}
-    latent_dim = config.model.latent_dim
+    names = ('image_size', 'channels', 'features', 'latent_dim')
+    sizes = {name: config.model[name] for name in names}
     with config.unlocked():
-      config.model = ConfigDict({'name': 'ann_vae', **sizes, 'latent_dim': latent_dim})
-      config.model.kl_weight = 1 / batches
+      config.model = ConfigDict({'name': 'ann_vae', **sizes, 'kl_weight': 1 / batches})
     config.train.weight_decay = 1e-2
   if kind == 'esvae':
     config.model.latent = 'rate'

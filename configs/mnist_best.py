@@ -11,7 +11,7 @@ from fsvae_jax.configs import default
 
 
 def get_config(kind=''):
-  """The published model with half of the steps, a quarter of the draws, a latent twice as wide,
+  """The published model with half of the timesteps, a quarter of the draws, a latent twice as wide,
   and a mixture for the prior's first steps; a wider surrogate; Muon, cosine schedule, averaged
   parameters; 7.5 epochs."""
   config = default.get_config()

@@ -68,9 +68,8 @@ class Trained(NamedTuple):
     size = min(self.batch_size, sharding.round_up(count, self.mesh))
     for i in progress.each(range(0, count, size), function.__name__.strip('_')):
       rows = np.arange(i, i + size) % count
-      result = self._call(function, key, i, rows, arrays_N)
-      results.append(jax.tree.map(lambda x, i=i: x[: count - i], result))
-    return jax.tree.map(lambda *parts: np.concatenate(parts), *results)
+      results.append(self._call(function, key, i, rows, arrays_N))
+    return jax.tree.map(lambda *parts: np.concatenate(parts)[:count], *results)
 
   def means(self, function: Callable, *arrays_N: Any, key: jax.Array | None = None) -> Any:
     """The mean over all rows of a `function` that gives means over its batch, as numpy arrays.
@@ -132,7 +131,7 @@ class Trained(NamedTuple):
     return images
 
   def _told(self, label, count):
-    """The argument [count] of one label or of as many; none if there is none."""
+    """The labels [count] as a function's last argument, of one for all or one each; () if none."""
     if label is None:
       return ()
     shape = (count,) * (np.ndim(label) > 0)

@@ -62,9 +62,7 @@ def in_thresholds(found: Mapping[str, Any], v_th: float) -> dict[str, Any]:
 
 def put(variables: Any, found: Mapping[str, Any]) -> Any:
   """`variables` with what was found in their places."""
-  return jax.tree.unflatten(
-    jax.tree.structure(variables), [found.get(name, x) for name, x in _named(variables)]
-  )
+  return jax.tree.map_with_path(lambda path, x: found.get(_name(path), x), variables)
 
 
 def missing(variables: Any, found: Mapping[str, Any]) -> list[str]:
@@ -77,5 +75,8 @@ def missing(variables: Any, found: Mapping[str, Any]) -> list[str]:
 
 
 def _named(tree):
-  name = lambda path: jax.tree_util.keystr(path, simple=True, separator='/')
-  return [(name(path), x) for path, x in jax.tree_util.tree_leaves_with_path(tree)]
+  return [(_name(path), x) for path, x in jax.tree.leaves_with_path(tree)]
+
+
+def _name(path):
+  return jax.tree_util.keystr(path, simple=True, separator='/')

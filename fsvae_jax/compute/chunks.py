@@ -88,14 +88,12 @@ def _backward_loop(function, size, shared, x_B, dy_B):
     return loop(shared, x_B, dy_B)
   (axis,) = jax.typeof(x_B).sharding.spec[:1]
 
+  @jax.shard_map(in_specs=(P(), P(axis), P(axis)), out_specs=(P(), P(axis)), check_vma=False)
   def own(*arrays):  # each device's rows by themselves: one all-reduce, instead of one a chunk
     d_shared, dx_B = loop(*arrays)
     return lax.psum(d_shared, axis), dx_B
 
-  specs = (P(), P(axis), P(axis)), (P(), P(axis))
-  return jax.shard_map(own, in_specs=specs[0], out_specs=specs[1], check_vma=False)(
-    shared, x_B, dy_B
-  )
+  return own(shared, x_B, dy_B)
 
 
 def _forward(function, size, shared, x_B):

@@ -64,8 +64,7 @@ def batch_split(batch: int) -> P | None:
   whole, and on a mesh of Auto axes leaves it to XLA.
   """
   mesh = jax.sharding.get_abstract_mesh()
-  named = zip(mesh.axis_names, mesh.axis_types, strict=True)
-  axes = tuple(name for name, kind in named if kind == AxisType.Explicit)
+  axes = mesh.explicit_axes
   return P(axes) if axes and batch % math.prod(mesh.shape[axis] for axis in axes) == 0 else None
 
 

@@ -15,22 +15,16 @@ def choose(*args, cpu: Callable, default: Callable):
   """`cpu(*args)` in a program for CPUs, `default(*args)` in one for anything else.
 
   Where a process has nothing but CPUs, only their way is traced, which halves the time of tracing;
-  `for_any` undoes that. Otherwise it is `lax.platform_dependent`, for functions that choose again
-  inside: there the choice is made, and only one of the two ways is traced.
+  `for_any` undoes that. Otherwise it is `lax.platform_dependent`; a function that chooses again
+  inside one of the ways keeps that choice, so that only one is traced there.
   """
   ways = {'cpu': cpu, 'default': default}
   chosen = _chosen.get() or ('cpu' if jax.default_backend() == 'cpu' else ANY)
   if chosen != ANY:
     return ways[chosen](*args)
 
-  def remembered(name):
-    def run(*args):
-      with _choosing(name):
-        return ways[name](*args)
-
-    return run
-
-  return lax.platform_dependent(*args, **{name: remembered(name) for name in ways})
+  remembering = {name: _choosing(name)(way) for name, way in ways.items()}
+  return lax.platform_dependent(*args, **remembering)
 
 
 def for_any() -> contextlib.AbstractContextManager[None]:

@@ -14,4 +14,3 @@ from fsvae_jax.data.images import (
   normalize,
   quantize,
 )
-from fsvae_jax.data.sources import DATASETS

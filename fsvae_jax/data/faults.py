@@ -9,7 +9,7 @@ FORBIDDEN = errno.EACCES, errno.EPERM
 # What the system says of a storage or of this process, not of a file.
 STORAGE = errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.ETIMEDOUT, errno.ENOMEM
 
-# When the search for others that cannot be used ends: after so many of them, or so many files.
+# The search for more faulty files ends after so many of them, or so many files after the first.
 NAMED, LOOKED_AT = 20, 5000
 
 

@@ -12,13 +12,9 @@ import pathlib
 from typing import Any
 
 import jax
+import nir
 import numpy as np
 from ml_collections import ConfigDict
-
-try:
-  import nir
-except ImportError as error:
-  raise ImportError("NIR files need a library: pip install 'fsvae_jax[nir]'") from error
 
 from fsvae_jax import __version__, inference
 from fsvae_jax.exchange import nir_layers, nir_nodes, nir_record
@@ -71,7 +67,7 @@ def graphs(
       f'model.classes is {config.classes}: labels have no place in NIR files; export a model '
       'without classes, or this one with --format=stablehlo'
     )
-  nets = _networks(config)
+  nets = fsvae.networks_of(config)
   layers = nir_layers.layers_of(nets, variables)
   about = {
     'format': FORMAT,
@@ -160,7 +156,3 @@ def read(path: str | pathlib.Path) -> nir.NIRGraph:
       f'knows up to {FORMAT}: upgrade fsvae_jax'
     )
   return graph
-
-
-def _networks(config):
-  return fsvae.build(fsvae.FSVAEConfig(**{k: v for k, v in config.items() if k != 'name'}))

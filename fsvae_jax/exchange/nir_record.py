@@ -37,7 +37,8 @@ def record(config: Mapping[str, Any], variables: Any, image_BHWC: np.ndarray) ->
   dense = made.spikes['decoder/dense']
   made.spikes['decoder/dense'] = dense.reshape(*dense.shape[:2], side, side, -1)
   first = lambda x: np.moveaxis(x, -1, -3) if x.ndim > 3 else x
-  return made._replace(**{name: jax.tree.map(first, getattr(made, name)) for name in ARRAYS})
+  inputs, spikes, image = jax.tree.map(first, (made.inputs, made.spikes, made.image))
+  return Record(inputs, spikes, image, made.operations)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -119,6 +120,3 @@ def table(
       }
     )
   return rows
-
-
-ARRAYS = ('inputs', 'spikes', 'image')

@@ -31,6 +31,8 @@ def import_checkpoint(path: str | pathlib.Path, config: ConfigDict, workdir: str
       `config.model`; nothing is written then.
   """
   workdir = workdirs.check_writable(workdir)
+  if workdirs.has_checkpoints(workdir):
+    raise ValueError(f'{workdir} already holds checkpoints; take another --workdir')
   fields.check_all(config)
   if config.model.name != 'fsvae':
     raise ValueError(f'model.name is {config.model.name!r}; checkpoints of the reference are fsvae')
@@ -41,14 +43,12 @@ def import_checkpoint(path: str | pathlib.Path, config: ConfigDict, workdir: str
   variables = convert(state_dicts.load(path), config.model.features, like)
   variables = jax.tree.map(jnp.asarray, variables)
   optimizer = states.make_optimizer(config.train, total_steps=1)
-  if (workdir / 'checkpoints').exists():
-    raise ValueError(f'{workdir} already holds checkpoints; take another --workdir')
   with (
     workdirs.claim(workdir),
     contextlib.closing(checkpoint.Checkpoints(workdir, config.train.keep)) as checkpoints,
   ):
     workdirs.write_record(workdir, config, {})
-    only = tuple(config.train.get('only', ()))
+    only = tuple(config.train.only)
     checkpoints.save(0, states.create(variables, optimizer, config.train.ema_decay, only))
 
 

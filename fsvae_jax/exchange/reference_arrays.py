@@ -4,7 +4,6 @@ The reference's arrays are channels-first and its convolution kernels carry a tr
 one. One table, `leaves`, says both directions.
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -33,15 +32,10 @@ class Change(NamedTuple):
 def _flat(channels: int) -> Change:
   """Of a first axis that flattens [C, S, S] there, [S, S, C] here."""
 
-  def ours(x):
-    side = math.isqrt(x.shape[0] // channels)
-    return np.moveaxis(x.reshape(channels, side, side, -1), 0, 2).reshape(x.shape)
+  def swapped(x, outer):
+    return x.reshape(outer, x.shape[0] // outer, -1).swapaxes(0, 1).reshape(x.shape)
 
-  def theirs(x):
-    side = math.isqrt(x.shape[0] // channels)
-    return np.moveaxis(x.reshape(side, side, channels, -1), 2, 0).reshape(x.shape)
-
-  return Change(ours, theirs)
+  return Change(lambda x: swapped(x, channels), lambda x: swapped(x, x.shape[0] // channels))
 
 
 def _kernel(outputs: int, inputs: int) -> Change:

@@ -127,10 +127,9 @@ def read(path: pathlib.Path) -> jax.export.Exported:
   """
   content = path.read_bytes()
   sums = path.with_name(SUMS)
-  known = (
-    dict(line.split()[::-1] for line in sums.read_text().splitlines()) if sums.exists() else {}
-  )
-  if known.get(path.name, digest := hashlib.sha256(content).hexdigest()) != digest:
+  lines = sums.read_text().splitlines() if sums.exists() else []
+  known = {name: digest for digest, name in map(str.split, lines)}
+  if known.get(path.name) not in (None, hashlib.sha256(content).hexdigest()):
     raise ValueError(f'{path} is damaged: its sum is not that in {sums}; export the run again')
   try:
     return jax.export.deserialize(bytearray(content))

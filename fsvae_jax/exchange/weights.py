@@ -132,11 +132,11 @@ def _write(trained, folder, narrow):
   about = {'fsvae_jax': VERSION, 'package': fsvae_jax.__version__, 'step': trained.step}
   content = safetensors.numpy.save(arrays, {name: str(x) for name, x in about.items()})
   files.write_bytes(folder / FILE, content)
-  files.write_text(folder / 'config.json', files.to_json(said(trained.config), 2) + '\n')
+  files.write_text(folder / 'config.json', files.to_json(published(trained.config), 2) + '\n')
   files.write_text(folder / 'README.md', card.text(trained))
 
 
-def said(config: ConfigDict) -> Mapping:
+def published(config: ConfigDict) -> Mapping:
   """What a configuration says of weights: nothing of places, nor of evaluation.
 
   `test.batch_size` stays: which images a seed gives depends on it.

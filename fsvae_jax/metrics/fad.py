@@ -96,7 +96,7 @@ PROTOCOLS = {
 
 
 def measure(made: Made, train_images: data.Images, spaces: Mapping[str, Space]) -> dict[str, float]:
-  """{figure: value} of one seed; of a model without a prior those alone that need none.
+  """{figure: value} of one seed; of a model without a prior, only figures that need no samples.
 
   Args:
     spaces: {suffix of the figures' names: Space}.

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from absl import logging
 
+from fsvae_jax.data import faults
 from fsvae_jax.run import distributed, files, sharding
 
 
@@ -57,11 +58,9 @@ def load(path: pathlib.Path, dim: int | None = None) -> Gaussian:
   """
   if not path.is_file():
     raise FileNotFoundError(f'no statistics at {path}')
-  try:
-    with np.load(path) as arrays:
+  with faults.told(path, 'statistics', 'get it anew'):
+    with np.lib.npyio.NpzFile(path.open('rb'), own_fid=True) as arrays:
       found = {name: np.asarray(arrays[name], float) for name in arrays}
-  except Exception as error:  # whatever NumPy, zipfile and zlib raise at damaged files
-    raise ValueError(f'{path} cannot be read as statistics: {error}') from error
   if not {'mu', 'sigma'} <= set(found):
     raise ValueError(f'{path} has {", ".join(found)}; expected mu and sigma')
   if found['mu'].ndim != 1 or found['sigma'].shape != 2 * found['mu'].shape:
@@ -75,8 +74,8 @@ def load(path: pathlib.Path, dim: int | None = None) -> Gaussian:
 
 
 def kept(path: pathlib.Path, compute: Callable[[], np.ndarray]) -> Gaussian:
-  """The Gaussian in `path`, made anew, of the features that `compute()` gives, if it is not there
-  or damaged. All processes of a run compute together, no other run beside them."""
+  """The Gaussian in `path`; if it is not there, or damaged, that of the features `compute()`, which
+  is then kept. All processes of a run compute together, no other run beside them."""
   with distributed.alone(path.with_suffix('.lock')):
     if sharding.from_first(_is_whole(path)):
       return load(path)

@@ -76,4 +76,4 @@ def pixels(images: Any) -> np.ndarray:
 def entropy(class_N: np.ndarray) -> float:
   """Bits of the classes' shares."""
   share_C = np.unique(class_N, return_counts=True)[1] / len(class_N)
-  return float(-np.sum(share_C * np.log2(share_C)))
+  return abs(float(np.sum(share_C * np.log2(share_C))))  # and not -0.0, of a single class

@@ -10,7 +10,7 @@ from fsvae_jax.inference import Trained
 class Made:
   """Latents, reconstructions and generated images of a seed, made when first asked for.
 
-  They go with it: images of several seeds at once may be more than memory holds.
+  Their memory is given back with this object: several seeds' images may be more than there is.
 
   Attributes:
     trained, seed: who makes them, with whose draws.

@@ -32,8 +32,8 @@ def share_among(x_ND: np.ndarray, of_MD: np.ndarray, k: int = NEAREST) -> float:
   """The share of vectors x that are among the set `of`; in blocks, of as much memory as
   scikit-learn's `working_memory` allows."""
   x_ND, of_MD = _features(x_ND, k), _features(of_MD, k)
-  nearest = neighbors.NearestNeighbors(n_neighbors=k).fit(of_MD)
-  radius_M = nearest.kneighbors()[0][:, -1]  # without argument: to others than itself
+  finder = neighbors.NearestNeighbors(n_neighbors=k).fit(of_MD)
+  radius_M = finder.kneighbors()[0][:, -1]  # without argument: to others than itself
   # Distances are made of products, by which equal vectors may be a little apart: copies count.
   rounding = 1e-12 * max(np.square(x_ND).sum(1).max(), np.square(of_MD).sum(1).max())
   reach_M = np.sqrt(np.square(radius_M) + rounding)

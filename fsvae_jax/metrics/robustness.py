@@ -33,7 +33,8 @@ def shuffle(z_NTD: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def interpolate(
   a_TD: np.ndarray, b_TD: np.ndarray, count: int, rng: np.random.Generator
 ) -> np.ndarray:
-  """[count, T, D] from a to b: entry by entry, b's once the share of the way passes a threshold.
+  """[count, T, D] from a to b: an entry is a's until the share of the way passes its threshold,
+  then b's.
 
   Thresholds are uniform and the same all the way, so that rates change linearly and every entry
   changes once at most.

@@ -32,7 +32,7 @@ def make(config: Mapping[str, Any]) -> Model:
     return MODELS[name](**fields)
 
 
-@functools.lru_cache(maxsize=16)
+@functools.lru_cache(maxsize=16, typed=True)  # 2 and 2.0 are equal, but not both allowed
 def _made(function, rows, **fields):
   return function(**fields)
 

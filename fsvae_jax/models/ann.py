@@ -88,8 +88,8 @@ class Decoder(nn.Module):
     side = self.image_size // 2 ** len(self.features)
     x = Layer(widest * side * side, activation=False, name='dense')(z_BD, train)
     x = layout.reshape(x, len(x), side, side, widest)
+    upsample = lambda x, kernel: layout.interleave(conv.conv_transpose_phases(x, kernel))
     for i, features in enumerate((*narrower[::-1], self.features[0])):
-      upsample = lambda x, kernel: layout.interleave(conv.conv_transpose_phases(x, kernel))
       x = Layer(features, upsample, (3, 3), transposed=True, name=f'conv_{i}')(x, train)
     last = conv.conv_transpose_stride1
     pixels = Layer(self.channels, last, (3, 3), transposed=True, activation=False, name='pixels')
@@ -126,18 +126,13 @@ class ANN(NamedTuple):
   """The networks, {'encoder' | 'decoder': Linen module}, of a configuration."""
 
   config: ANNConfig
-  modules: passes.Networks
+  modules: passes.Modules
 
   def init(self, key: jax.Array) -> Variables:
     """Parameters and running statistics, as {'params' | 'batch_stats': {network: ...}}."""
     c = self.config
     image = 1, c.image_size, c.image_size, c.channels
     return passes.init(self.modules, {'encoder': image, 'decoder': (1, c.latent_dim)}, key)
-
-  def encoded(self, variables: Variables, image_BHWC: jax.Array) -> jax.Array:
-    """What the encoder gives, [B, outputs]."""
-    image_BHWC = inputs.images(self.config, variables, image_BHWC)
-    return Pass(self.modules, variables)('encoder', image_BHWC)
 
   def decode(self, variables: Variables, z_BD: jax.Array) -> jax.Array:
     """Images [B, H, W, C] of codes [B, D]."""
@@ -170,13 +165,8 @@ def make_vae(**fields) -> Model:
   config = ANNConfig(**fields)
   nets = build(config, 2 * config.latent_dim)
 
-  def draw(key, count, train=True):
-    del train
-    return normal(key, count, config.latent_dim)
-
-  def sample(variables, key, count):
-    return nets.ready(variables, draw(key, count))
-
+  draw = lambda key, count, train=True: normal(key, count, config.latent_dim)
+  sample = lambda variables, key, count: nets.ready(variables, draw(key, count))
   return _model(nets, draw, reparameterize, kl)._replace(sample=sample, prior=nets.ready)
 
 
@@ -191,7 +181,8 @@ def _model(nets, draw, latent_of, distance_of=None):
   """The model whose latent is `latent_of` what the encoder gives, and the draws."""
 
   def posterior(variables, image_BHWC, draws):
-    return latent_of(nets.encoded(variables, image_BHWC), draws)
+    image_BHWC = inputs.images(nets.config, variables, image_BHWC)
+    return latent_of(Pass(nets.modules, variables)('encoder', image_BHWC), draws)
 
   def encode(variables, image_BHWC, key=None):
     image_BHWC = inputs.images(nets.config, variables, image_BHWC)

@@ -31,8 +31,8 @@ HINT = 'images in [-1, 1], which of bytes are x / 127.5 - 1'
 
 
 def images(config, variables: Variables, image: jax.Array) -> jax.Array:
-  """Images [B, H, W, C] of the configuration's size, or of a spiking model [B, T, H, W, C], one a
-  step, `ready`.
+  """Images [B, H, W, C] of the configuration's size, made `ready`; of a spiking model also
+  [B, T, H, W, C], one image a step.
 
   Raises:
     ValueError: for others.

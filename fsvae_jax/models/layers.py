@@ -7,18 +7,19 @@ A layer records what its neurons did (RECORDS) and its synapses' operations: see
 import functools
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from flax import struct
 
 from fsvae_jax.compute import chunks, layout, linear
 from fsvae_jax.models import records
 from fsvae_jax.spiking import neurons, norm
 
 
-class Drive(NamedTuple):
+class Drive(struct.PyTreeNode):
   """What a layer's neurons integrate, `gain * x + offset`; an x of one step is held for all T.
 
   `constants` are what the layer has learned in place of its neurons' own.
@@ -27,7 +28,7 @@ class Drive(NamedTuple):
   x_BTF: jax.Array
   gain_C: jax.Array
   offset_C: jax.Array
-  timesteps: int
+  timesteps: int = struct.field(pytree_node=False)
   constants: dict[str, jax.Array]
 
 
@@ -169,14 +170,12 @@ def read(neuron: neurons.LIF, drive: Drive, weight_T: Any) -> jax.Array:
 
 def _in_chunks(function, drive, more):
   """`function(drive, more)`, chunk by chunk."""
-  timesteps = drive.timesteps  # and not `drive`, whose arrays `of_chunk` would hold on to
 
   def of_chunk(shared, x_BTF):
-    *affine, constants, more = shared
-    return function(Drive(x_BTF, *affine, timesteps, constants), more)
+    own, more = shared
+    return function(own.replace(x_BTF=x_BTF), more)
 
-  shared = drive.gain_C, drive.offset_C, drive.constants, more
-  return chunks.in_chunks(of_chunk, shared, drive.x_BTF)
+  return chunks.in_chunks(of_chunk, (drive.replace(x_BTF=None), more), drive.x_BTF)
 
 
 def rates(neuron: neurons.LIF, drive: Drive) -> jax.Array:
@@ -191,10 +190,10 @@ RECORDS = {'rates': rates, 'spikes': lambda neuron, drive: fire(neuron, drive)[0
 
 def _inputs(drive):
   """x of all steps, and gain and offset of all phases (see conv.py) of its channels."""
-  x_BTF, gain_C, offset_C, timesteps, _ = drive
-  phases = x_BTF.shape[-1] // gain_C.size
-  x_BTF = jnp.broadcast_to(x_BTF, (x_BTF.shape[0], timesteps, *x_BTF.shape[2:]))
-  return x_BTF, jnp.tile(gain_C, phases), jnp.tile(offset_C, phases)
+  batch, _, *rest = drive.x_BTF.shape
+  phases = rest[-1] // drive.gain_C.size
+  x_BTF = jnp.broadcast_to(drive.x_BTF, (batch, drive.timesteps, *rest))
+  return x_BTF, jnp.tile(drive.gain_C, phases), jnp.tile(drive.offset_C, phases)
 
 
 def over_time(operation: Callable) -> Callable:

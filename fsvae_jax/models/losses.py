@@ -25,7 +25,7 @@ def mean_squared_error(reconstruction_BHWC: jax.Array, image_BHWC: jax.Array) ->
 
 def optimal_variance(error: jax.Array, pixels: int) -> jax.Array:
   """Negative log likelihood of an image of `pixels` numbers, in nats up to a constant, by Gaussians
-  whose one variance is what it should be: the batch's mean squared error (arXiv 2006.13202).
+  that share the most likely variance, the batch's mean squared error (arXiv 2006.13202).
 
       pixels / 2 * log(error)
 

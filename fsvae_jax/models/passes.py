@@ -16,10 +16,10 @@ from fsvae_jax.compute import checks, chunks, layout
 from fsvae_jax.models import inputs
 from fsvae_jax.models.inputs import Variables
 
-Networks = Mapping[str, nn.Module]
+Modules = Mapping[str, nn.Module]
 
 
-def init(networks: Networks, shapes: Mapping[str, tuple[int, ...]], key: jax.Array) -> Variables:
+def init(networks: Modules, shapes: Mapping[str, tuple[int, ...]], key: jax.Array) -> Variables:
   """Parameters and running statistics, {'params' | 'batch_stats': {network: ...}}.
 
   Args:
@@ -52,7 +52,7 @@ class Pass:
 
   def __init__(
     self,
-    networks: Networks,
+    networks: Modules,
     variables: Variables,
     label_BN: jax.Array | None = None,
     *,
@@ -72,8 +72,7 @@ class Pass:
   def __call__(self, name: str, *args: Any, **kwargs: Any) -> Any:
     own, network = inputs.own(self.variables, name), self.networks[name]
     train = name in self.train
-    apply: Callable[..., Any] = network.apply
-    apply = functools.partial(apply, **kwargs) if kwargs else apply
+    apply: Callable = functools.partial(network.apply, **kwargs) if kwargs else network.apply
     if self.label_BN is not None and name != 'encoder':
       args = beside(self.label_BN, args[0]), *args[1:]
     with inputs.others_refused():

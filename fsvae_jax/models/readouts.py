@@ -89,7 +89,7 @@ def attend(y_BTHWC: jax.Array, matrix_TS: jax.Array) -> jax.Array:
     [1.5]
   """
   y_BTHWC = checks.floats('y_BTHWC', y_BTHWC, 'B', 'T', 'H', 'W', 'C')
-  matrix_TS = checks.floats('matrix_TS', matrix_TS, *2 * y_BTHWC.shape[1:2])
+  matrix_TS = checks.floats('matrix_TS', matrix_TS, y_BTHWC.shape[1], y_BTHWC.shape[1])
   mean_BTC = jnp.mean(layout.wide(y_BTHWC), axis=(2, 3))
   gate_BTC = nn.sigmoid(jnp.einsum('bsc,ts->btc', mean_BTC, matrix_TS, precision='highest'))
   return jnp.sum(gate_BTC[:, :, None, None] * y_BTHWC, axis=1)

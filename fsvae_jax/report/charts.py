@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 BLUE, ORANGE, GREY = '#2563a8', '#d97a1c', '#9aa0a6'
+MOST = 96  # neurons of a layer in a raster
 STYLE: Any = {  # on the page's own background, whichever it is
   'font.size': 9,
   'axes.spines.top': False,
@@ -45,12 +46,12 @@ def training(metrics: list[dict], name: str, label: str) -> bytes | None:
   return chart(draw)
 
 
-def rasters(spikes: dict[str, np.ndarray], most: int = 96) -> bytes:
+def rasters(spikes: dict[str, np.ndarray]) -> bytes:
   """Spikes {layer: [T, neurons]}, one strip a layer: time runs down, neurons to the right."""
 
   def draw(*axes):
     for axis, (name, spikes_TN) in zip(axes, spikes.items(), strict=True):
-      chosen = np.linspace(0, spikes_TN.shape[1] - 1, min(most, spikes_TN.shape[1])).astype(int)
+      chosen = np.linspace(0, spikes_TN.shape[1] - 1, min(MOST, spikes_TN.shape[1])).astype(int)
       axis.imshow(spikes_TN[:, chosen], cmap='Greys', aspect='auto', interpolation='nearest')
       axis.set_ylabel(name, rotation=0, ha='right', va='center')
       axis.set(xticks=[], yticks=[])

@@ -89,7 +89,7 @@ def raster_charts(rasters: dict[str, np.ndarray]) -> dict[str, bytes]:
   shown = {name: spikes for name, spikes in rasters.items() if not name.startswith('prior/')}
   networks = ', '.join(dict.fromkeys(name.split('/')[0] for name in shown))
   caption = f'Spikes of one test image through {" and ".join(networks.rsplit(", ", 1))}: at most '
-  caption += '96 neurons of a layer to the right, time runs down'
+  caption += f'{charts.MOST} neurons of a layer to the right, time runs down'
   latent = charts.raster(rasters['latent/z'], 'latent channel')
   return {caption: charts.rasters(shown), 'Its latent z: all that the decoder gets': latent}
 
@@ -155,6 +155,6 @@ def number(value: float | None, digits: int = 3) -> str:
     return ''
   if 1e5 <= abs(value) < 1e9:
     return f'{value / 1e6:.{digits}g} M'
-  if abs(value) >= 1000:
+  if abs(value) >= min(1000, 10**digits - 0.5):  # from there on, `g` has exponents
     return f'{value:,.0f}' if abs(value) < 1e5 else f'{value:.1e}'
   return f'{value:.{digits}g}' if value == 0 or abs(value) >= 1e-4 else f'{value:.1g}'

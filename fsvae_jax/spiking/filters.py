@@ -30,9 +30,9 @@ def psp(x_BTD: jax.Array, time_constant: float = 2.0) -> jax.Array:
   x_BTD = checks.floats('x_BTD', x_BTD, 'B', 'T', 'D')
   if checks.number('time_constant', time_constant) < 1:
     raise checks.ArgumentError(f'time_constant is {time_constant}; it must be at least 1 (step)')
-  age_TS = np.subtract.outer(*2 * (np.arange(x_BTD.shape[1]),))  # t - s
-  kept_TS = (1 - 1 / time_constant) ** np.maximum(age_TS, 0)
-  weight_TS = np.where(age_TS < 0, 0, kept_TS / time_constant)
+  t = np.arange(x_BTD.shape[1])
+  age_TS = np.maximum(t[:, None] - t, 0)  # t - s
+  weight_TS = np.tril((1 - 1 / time_constant) ** age_TS / time_constant)  # of s <= t
   return jnp.einsum('bsd,ts->btd', x_BTD, weight_TS.astype(wide_type(x_BTD)), precision='highest')
 
 

@@ -127,12 +127,7 @@ def lif(
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _lif(neuron, x_BTF, shared, residue_BF):
-  def step(t, residue, _):
-    _, spike, residue = _step(neuron, wide(at(x_BTF, t)), shared, residue)
-    return residue, spike
-
-  residue_BF, spikes_BTF = scan(step, x_BTF.shape[1], residue_BF, jnp.zeros_like(x_BTF))
-  return spikes_BTF, residue_BF
+  return _integrate(neuron, x_BTF, shared, residue_BF, jnp.zeros_like(x_BTF), lambda u, o: o)
 
 
 def lif_readout(
@@ -193,14 +188,14 @@ def _checked(neuron, x_BTF, gain_C, offset_C, constants):
   if not isinstance(neuron, LIF):
     raise checks.ArgumentError(f'neuron is {neuron!r}; it must be a neurons.LIF')
   x_BTF = _over_time(x_BTF)
-  affine = {'gain_C': gain_C, 'offset_C': offset_C}
   channels = x_BTF.shape[-1]
-  affine = {name: checks.floats(name, v_C, channels) for name, v_C in affine.items()}
+  gain_C = checks.floats('gain_C', gain_C, channels)
+  offset_C = checks.floats('offset_C', offset_C, channels)
   constants = dict(constants or {})
   for name, value in constants.items():
     checks.one_of('constant', name, ('tau', 'v_th'))
     constants[name] = checks.floats(name, value, *(channels,) * (jnp.ndim(value) > 0))
-  return x_BTF, _Shared(**affine, constants=constants)
+  return x_BTF, _Shared(gain_C, offset_C, constants)
 
 
 def _as_membranes(x_BTF, arrays):
@@ -237,16 +232,21 @@ def _step(neuron, x, shared, residue):
   return u, spike, tau * u * (1 - spike)
 
 
-def _membranes(neuron, x_BTF, shared, residue_BF):
-  """The membranes u [B, T, ...] of all steps, and the residue after the last."""
+def _integrate(neuron, x_BTF, shared, residue_BF, kept_BT, keep):
+  """`keep(u, o)` of every step, in the place of `kept_BT`, and the residue after the last."""
 
   def step(t, residue, _):
-    u, _, residue = _step(neuron, wide(at(x_BTF, t)), shared, residue)
-    return residue, u
+    u, spike, residue = _step(neuron, wide(at(x_BTF, t)), shared, residue)
+    return residue, keep(u, spike)
 
+  residue_BF, kept_BT = scan(step, x_BTF.shape[1], residue_BF, kept_BT)
+  return kept_BT, residue_BF
+
+
+def _membranes(neuron, x_BTF, shared, residue_BF):
+  """The membranes u [B, T, ...] of all steps, and the residue after the last."""
   u_BTF = jnp.zeros_like(x_BTF, residue_BF.dtype)
-  residue_BF, u_BTF = scan(step, x_BTF.shape[1], residue_BF, u_BTF)
-  return u_BTF, residue_BF
+  return _integrate(neuron, x_BTF, shared, residue_BF, u_BTF, lambda u, o: u)
 
 
 def _backward(neuron, x_BTF, shared, u_BTF, d_spike, d_residue_BF):
@@ -297,14 +297,10 @@ def _readout_backward(neuron, inputs, d_total):
   d_spike = lambda t: weight_T[t] * d_total
   u_BTF, _ = _membranes(neuron, x_BTF, shared, at_rest)
   d_x, d_shared, _ = _backward(neuron, x_BTF, shared, u_BTF, d_spike, at_rest)
-
-  def step(t, residue, _):
-    _, spike, residue = _step(neuron, wide(at(x_BTF, t)), shared, residue)
-    return residue, jnp.sum(d_total * spike, tuple(range(1, spike.ndim)))
-
   # A loop of its own, so that all of it goes where the weights are constants.
+  own = lambda u, o: jnp.sum(d_total * o, tuple(range(1, o.ndim)))
   own_BT = jnp.zeros_like(x_BTF[(..., *(0,) * (x_BTF.ndim - 2))], at_rest.dtype)
-  _, own_BT = scan(step, x_BTF.shape[1], at_rest, own_BT)
+  own_BT, _ = _integrate(neuron, x_BTF, shared, at_rest, own_BT, own)
   return d_x, d_shared, jnp.sum(own_BT, 0)
 
 

@@ -29,8 +29,7 @@ def small(config):
 
 
 def shapes(config):
-  fields = {k: v for k, v in config.model.items() if k != 'name'}
-  nets = fsvae.build(fsvae.FSVAEConfig(**fields))
+  nets = fsvae.networks_of(config.model)
   return jax.eval_shape(functools.partial(fsvae.init, nets), jax.random.key(0))
 
 
@@ -125,6 +124,14 @@ def test_what_a_file_cannot_begin_is_refused(tmp_path, field, value, message):
   with pytest.raises(ValueError, match=message):
     reference.import_checkpoint(tmp_path / 'reference.npz', config, tmp_path / 'run')
   assert not (tmp_path / 'run').exists()
+
+
+def test_an_import_that_was_killed_may_be_given_again(tmp_path):
+  np.savez(tmp_path / 'reference.npz', **STATE)
+  (tmp_path / 'run/checkpoints/0.orbax-checkpoint-tmp').mkdir(parents=True)
+  config = small(mnist.get_config())
+  reference.import_checkpoint(tmp_path / 'reference.npz', config, tmp_path / 'run')
+  assert (tmp_path / 'run/checkpoints/0').is_dir()
 
 
 def test_checkpoints_of_a_run_are_not_written_over_and_an_ann_cannot_begin_so(tmp_path):

@@ -118,6 +118,12 @@ def test_a_state_that_does_not_fit_names_its_tensors(config, monkeypatch):
 def test_statistics_that_are_not_there_or_not_such_are_named(tmp_path):
   with pytest.raises(FileNotFoundError, match='no statistics at .*none.npz'):
     frechet.load(tmp_path / 'none.npz')
+  (tmp_path / 'page.npz').write_text('<html>not found</html>')
+  with pytest.raises(
+    ValueError, match='page.npz cannot be read as statistics .*: get it anew'
+  ) as e:
+    frechet.load(tmp_path / 'page.npz')
+  assert 'pickle' not in str(e.value)
   np.savez(tmp_path / 'odd.npz', mean=np.zeros(3))
   with pytest.raises(ValueError, match='odd.npz has mean; expected mu and sigma'):
     frechet.load(tmp_path / 'odd.npz')

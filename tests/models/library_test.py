@@ -449,3 +449,9 @@ assert state() == before
 
 def test_importing_models_and_layers_changes_nobodys_logging_and_no_global_configuration():
   subprocess.run([sys.executable, '-c', IMPORTS], check=True)
+
+
+def test_a_value_of_the_wrong_type_is_refused_whatever_was_made_before():
+  models.make({'name': 'fsvae', 'timesteps': 3})
+  with pytest.raises(ValueError, match='timesteps is 3.0; it must be an integer'):
+    models.make({'name': 'fsvae', 'timesteps': 3.0})

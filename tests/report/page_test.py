@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from fsvae_jax import report
+from fsvae_jax.report import page as page_of
 
 PROTOCOL = 'spikes of 32 test images'
 FIGURES = {
@@ -234,3 +235,9 @@ def test_all_is_inside_and_utf_8(page):
   assert 'µJ' in text and 'font: 15px' in text
   assert not re.findall(r'(?:src|href)="(?!data:)|url\(|@import|<link|<script', text)
   assert 'http' not in text
+
+
+def test_numbers_below_a_hundred_thousand_have_no_exponents():
+  shown = {(150.0, 2): '150', (99.6, 2): '100', (999.6, 3): '1,000', (112.5, 4): '112.5'}
+  assert {key: page_of.number(*key) for key in shown} == shown
+  assert page_of.number(5000) == '5,000' and page_of.number(0.031) == '0.031'

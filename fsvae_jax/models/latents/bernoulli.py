@@ -201,18 +201,19 @@ def sample(
     x_BTD = checks.floats('x_BTD', x_BTD, *picks_BTD.shape[:2], 'D')
     picks_BTD = lay_like(picks_BTD, x_BTD)
 
+  def heard(t, z_BD):  # x[t], if there is one, and z[t-1]
+    return z_BD if x_BTD is None else jnp.concatenate((at(x_BTD, t), z_BD), axis=-1)
+
   def pick(t, carry, _):
     z_BD, residues = carry
-    x_BD = () if x_BTD is None else (at(x_BTD, t),)
-    spikes_BDK, residues = step(jnp.concatenate((*x_BD, z_BD), axis=-1), residues)
+    spikes_BDK, residues = step(heard(t, z_BD), residues)
     z_BD = take(spikes_BDK, at(picks_BTD, t))
     if begin_with:
       z_BD = begin_with(t, z_BD)
     return (z_BD, residues), z_BD
 
   z_BTD = jnp.zeros_like(picks_BTD, dtype=jnp.float32)
-  given_BTI = z_BTD if x_BTD is None else jnp.concatenate((x_BTD, z_BTD), axis=-1)
-  spikes_BDK, residues = begin(step, given_BTI[:, 0])
+  spikes_BDK, residues = begin(step, heard(0, z_BTD[:, 0]))
   z_BTD = z_BTD.astype(wide_type(spikes_BDK))
   start = z_BTD[:, 0], residues
   return scan(pick, picks_BTD.shape[1], start, z_BTD)[1]

@@ -32,7 +32,7 @@ from fsvae_jax.spiking import neurons
 
 ITERATIONS = 30
 LEAST, MOST = 0.005, 0.995  # rates: what was never seen may happen
-CORRELATED = 0.5  # the noises' correlations, of those of what patterns leave over
+CORRELATED = 0.5  # share of the correlation in what patterns leave over that noises have
 TAIL = 1e-6  # of the normal distribution, beyond which no noise is drawn
 
 
@@ -102,6 +102,8 @@ _dot = functools.partial(jnp.dot, precision='highest')
 def draw(config: Any, key: jax.Array, count: int, train: bool = False) -> dict[str, jax.Array]:
   """Those of the Bernoulli latent, and 'uniform' [count, 1 + D] of a sample's first steps."""
   draws = bernoulli.draw(config, key, count, train)
+  # Picks come of this key's low bits, too, uniform numbers of the 23 high ones: independent, as
+  # long as K has no factor 1024.
   shape, uniform_key = (count, 1 + config.latent_dim), jax.random.fold_in(key, 1)
   split = layout.batch_split(count)
   uniform_BU = jax.random.uniform(uniform_key, shape, jnp.float32, out_sharding=split)
@@ -128,9 +130,9 @@ def fit(
   """The patterns of N latents, as {'patterns': running statistics}.
 
   A pattern's rates lean on those of all latents as much as on one latent of its own. Of fewer
-  latents than patterns, some patterns are alike. The noises' correlations are half of those of the
-  neurons' spikes that patterns leave over: with all of them, samples are of more kinds, and more of
-  them are like no image.
+  latents than patterns, some patterns are alike. Noises are half as correlated as what patterns do
+  not explain of the spikes: fully correlated, samples are more varied, but more of them look like
+  no image.
 
   Args:
     components: C, how many patterns.
@@ -153,11 +155,7 @@ def fit(
     share_C = count_C / count_C.sum()
     rate_CF = np.clip((weight_NC.T @ x_NF + mean_F) / count_C[:, None], LEAST, MOST)
   left_NTD = (x_NF - weight_NC @ rate_CF).reshape(z_NTD.shape)
-  found: dict[str, np.ndarray] = {
-    'share': share_C,
-    'rate': rate_CF,
-    'mixing': mixing(left_NTD),
-  }
+  found: dict[str, np.ndarray] = {'share': share_C, 'rate': rate_CF, 'mixing': mixing(left_NTD)}
   if classes:
     of_class = [weight_NC[label_N == n] for n in range(classes)]
     found['share_of_class'] = np.stack([w.mean(0) if len(w) else share_C for w in of_class])
