@@ -284,17 +284,17 @@ def loop(
     batch = jax.tree.map(functools.partial(sharding.global_batch, run.mesh), batch)
     state, metrics = step_fn(state, batch, train_key)
     log.add(step, metrics)  # waits for the step before, and so for what was asked
-    stopping = bool(asked)
-    last = step == run.total or stopping
-    testing = step == run.total or due(config.train.test_every, step)
+    done, stopping = step == run.total, bool(asked)
+    last = done or stopping
+    testing = done or due(config.train.test_every, step)
     saving = last or due(config.train.checkpoint_every, step)
-    validating = saving and run.held_out and (not stopping or step == run.total)
+    validating = saving and run.held_out and (done or not stopping)
     reporting = last or testing or validating or due(config.train.log_every, step)
     if reporting:  # before what follows, which is no part of the speed
       scalars = log.line()
     elif saving:
       log.check()  # what is not finite is not saved
-    if step == run.total and run.model.fit:
+    if done and run.model.fit:
       state = fitted(config, run, state)
     trained = Trained(config, run.workdir, step, run.model, state.evaluated(), run.mesh)
     validated = test_scalars(trained, run.held_out, test_key) if validating else {}
