@@ -95,7 +95,7 @@ def of_run(folder: pathlib.Path) -> ConfigDict | None:
 
 def command(config: ConfigDict) -> str:
   """The shortest command that trains such a run, wherever data lie and whatever is evaluated."""
-  loss = ('eval.ac_pj', 'eval.mac_pj') if config.train.energy_weight else ()
+  loss = ('eval.ac_pj', 'eval.mac_pj') if config.train.get('energy_weight') else ()
   values = fields.flatten(config.to_dict())
   own = {
     name: value

@@ -60,6 +60,8 @@ def check(config: ConfigDict) -> None:
           f'eval.fad_reference is {config.eval.fad_reference}: {error}; name another folder, or '
           'leave it empty'
         ) from error
+  if config.eval.inception:
+    files.expand(config.eval.inception, 'eval.inception')
   named_runs(config)
 
 
@@ -93,25 +95,26 @@ def evaluate(
   check(config)
   workdirs.check_writable(workdir, ['pictures'])
   trained = inference.restore(config, workdir, step)
-  images_of = functools.cache(trained.images)  # read when a metric asks, once
   workdir = trained.workdir
-  run = about(trained, images_of('test'))
-  results = {'run': run, 'figures': {}, 'seconds': {}, 'missing': {}, 'details': {}}
-  earlier = read(workdir / 'eval.json')
-  if earlier.get('run') and earlier['run'].items() <= run.items():  # older ones know less of it
-    results = results | earlier | {'run': run}
-  if 'fad' in config.eval.metrics:
-    train_autoencoder(config, images_of)
-  made, rasters = take(trained, images_of, results)
-  results['compared'] = compared(trained, results)
-  save(workdir / 'eval.json', results)
-  say_compared(trained, results)
-  if jax.process_index() == 0:
-    (workdir / 'pictures').mkdir(exist_ok=True)
-    for (name, kind), encoded in made.items():
-      files.write_bytes(pictures.path(workdir, name, trained.step, kind), encoded)
-    report.write(workdir, results, config.to_dict(), writer.read_metrics(workdir), rasters)
-    console.say(f'figures are in {workdir}/eval.json, the report is {workdir}/report.html')
+  with distributed.alone(workdir / '.eval.lock'):  # else one's figures would replace another's
+    images_of = functools.cache(trained.images)  # read when a metric asks, once
+    run = about(trained, images_of('test'))
+    results = {'run': run, 'figures': {}, 'seconds': {}, 'missing': {}, 'details': {}}
+    earlier = read(workdir / 'eval.json')
+    if earlier.get('run') and earlier['run'].items() <= run.items():  # older ones know less of it
+      results = results | earlier | {'run': run}
+    if 'fad' in config.eval.metrics:
+      train_autoencoder(config, images_of)
+    made, rasters = take(trained, images_of, results)
+    results['compared'] = compared(trained, results)
+    save(workdir / 'eval.json', results)
+    say_compared(trained, results)
+    if jax.process_index() == 0:
+      (workdir / 'pictures').mkdir(exist_ok=True)
+      for (name, kind), encoded in made.items():
+        files.write_bytes(pictures.path(workdir, name, trained.step, kind), encoded)
+      report.write(workdir, results, config.to_dict(), writer.read_metrics(workdir), rasters)
+      console.say(f'figures are in {workdir}/eval.json, the report is {workdir}/report.html')
   return results
 
 
@@ -172,8 +175,10 @@ def train_autoencoder(config: ConfigDict, images_of: Callable[[str], data.Images
     return
   own, workdir = fad.autoencoder(config, images_of)
   with distributed.alone(workdir.with_name(f'{workdir.name}.lock')):
-    if sharding.from_first((workdir / 'finished').exists()):
+    if sharding.from_first((workdir / 'finished').exists() and workdirs.has_checkpoints(workdir)):
       return
+    if jax.process_index() == 0:  # of another autoencoder
+      (workdir / 'test_statistics.npz').unlink(missing_ok=True)
     console.say(f'training the autoencoder of the Frechet distance, once, in {workdir}')
     done, _ = train.train_and_evaluate(own, workdir)
     if not done:
@@ -274,7 +279,9 @@ def named_runs(config: ConfigDict) -> list[pathlib.Path]:
   Raises:
     ValueError, FileNotFoundError: naming one that has no figures, or those of another data set.
   """
-  names = filter(None, map(str.strip, config.eval.compare.split(',')))
+  text = config.eval.compare.strip()
+  one = text and (files.expand(text, 'eval.compare') / 'eval.json').is_file()  # it may have commas
+  names = [text] if one else filter(None, map(str.strip, text.split(',')))
   folders = [files.expand(name, 'eval.compare') for name in names]
   for folder in folders:
     theirs = read(folder / 'eval.json')

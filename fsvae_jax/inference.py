@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from absl import logging
 from jax.sharding import PartitionSpec as P
@@ -63,6 +64,8 @@ class Trained(NamedTuple):
     """
     arrays_N = tuple(x if isinstance(x, data.Images) else np.asarray(x) for x in arrays_N)
     count, key, results = len(arrays_N[0]), self._key(seed), []
+    if any(len(x) != count for x in arrays_N):
+      raise checks.ArgumentError(f'arrays of {[len(x) for x in arrays_N]} rows; it must be as many')
     if not count:
       return self._nothing(function, key, arrays_N)
     size = min(self.batch_size, sharding.round_up(count, self.mesh))
@@ -94,13 +97,16 @@ class Trained(NamedTuple):
     """Latents of images, uint8 or in [-1, 1], and of their labels, integers [N], if given."""
     return self.over(encode, _in_range(images), *self._told(label, len(images)), seed=seed)
 
-  def decode(self, latents: np.ndarray) -> np.ndarray:
-    """Images [N, H, W, C] in [-1, 1] of latents."""
-    return self.over(decode, latents)
+  def decode(self, latents: np.ndarray, label: Any = None) -> np.ndarray:
+    """Images [N, H, W, C] in [-1, 1] of latents; `label` as in `encode`."""
+    return self.over(decode, latents, *self._told(label, len(latents)))
 
-  def reconstruct(self, images: data.Images | np.ndarray, seed: int = 0) -> np.ndarray:
-    """Images [N, H, W, C] in [-1, 1] from images, uint8 or in [-1, 1]."""
-    return self.over(reconstruct, _in_range(images), seed=seed)
+  def reconstruct(
+    self, images: data.Images | np.ndarray, seed: int = 0, label: Any = None
+  ) -> np.ndarray:
+    """Images [N, H, W, C] in [-1, 1] from images, uint8 or in [-1, 1]; `label` as in `encode`."""
+    told = self._told(label, len(images))
+    return self.over(reconstruct, _in_range(images), *told, seed=seed)
 
   def sample(self, count: int, seed: int = 0) -> np.ndarray:
     """Latents of the prior: those of which `generate` makes images."""
@@ -135,8 +141,10 @@ class Trained(NamedTuple):
     if label is None:
       return ()
     shape = (count,) * (np.ndim(label) > 0)
-    label_N = np.asarray(checks.integers('label', np.asarray(label), *shape)).astype(np.int32)
-    inputs.check_label(self.model.classes, int(label_N.max(initial=-1)))
+    label_N = np.asarray(label)
+    if label_N.dtype.kind in 'iu':  # JAX's would be of 32 bits
+      inputs.check_label(self.model.classes, int(label_N.max(initial=0)))
+    label_N = np.asarray(checks.integers('label', label_N, *shape)).astype(np.int32)
     return (np.broadcast_to(label_N, (count,)),)
 
   def _key(self, seed):
@@ -228,8 +236,8 @@ def _in_range(images):
   if isinstance(images, data.Images):
     return images  # bytes
   images = np.asarray(images)
-  floats = images.dtype.kind == 'f' and images.size
-  if floats and not np.abs(images).max() <= 1 + ROUNDING:  # nor is NaN
+  floats = jnp.issubdtype(images.dtype, jnp.floating) and images.size
+  if floats and not max(images.max(), -images.min()) <= 1 + ROUNDING:  # nor is NaN
     raise checks.ArgumentError(
       f'images are from {images.min()} to {images.max()}; floats must be in [-1, 1], as '
       'fsvae_jax.data.normalize makes them of bytes'
@@ -256,15 +264,19 @@ def encode(
   return model.encode(variables, pixels(images_BHWC), key, *label_B)
 
 
-def decode(model: Model, variables: Any, key: jax.Array, latents_B: jax.Array) -> jax.Array:
+def decode(
+  model: Model, variables: Any, key: jax.Array, latents_B: jax.Array, *label_B: jax.Array
+) -> jax.Array:
   """`Trained.decode` of a batch."""
   del key
-  return model.decode(variables, latents_B)
+  return model.decode(variables, latents_B, *label_B)
 
 
-def reconstruct(model: Model, variables: Any, key: jax.Array, images_BHWC: jax.Array) -> jax.Array:
+def reconstruct(
+  model: Model, variables: Any, key: jax.Array, images_BHWC: jax.Array, *label_B: jax.Array
+) -> jax.Array:
   """`Trained.reconstruct` of a batch."""
-  return model.reconstruct(variables, pixels(images_BHWC), key)
+  return model.reconstruct(variables, pixels(images_BHWC), key, *label_B)
 
 
 def sample(model: Model, variables: Any, key: jax.Array, rows_B: jax.Array) -> jax.Array:

@@ -104,16 +104,16 @@ def checked_model(config: ConfigDict) -> tuple[Model, Any]:
     model = models.make(config.model)
   except TypeError as error:  # a field of another model
     raise ValueError(f'config.model, of model.name {config.model.name}: {error}') from error
-  if config.train.energy_weight and model.record is None:
+  if config.train.get('energy_weight') and model.record is None:
     raise ValueError(
       f'train.energy_weight is {config.train.energy_weight}, but {config.model.name} has no '
       'spikes that could cost less: leave it at 0'
     )
   variables = jax.eval_shape(model.init, jax.random.key(0))
   learning = [name for name, own in variables['params'].items() if own]
-  for name in config.train.only:
+  for name in config.train.get('only', ()):
     checks.one_of('train.only', name, learning)
-  if config.train.energy_weight and set(config.train.only) == {'prior'}:
+  if config.train.get('energy_weight') and set(config.train.get('only', ())) == {'prior'}:
     raise ValueError(
       f'train.energy_weight is {config.train.energy_weight}, but the prior, of train.only, has no '
       "part in a reconstruction's energy: leave it at 0"
@@ -224,7 +224,7 @@ def first_state(
 ) -> states.TrainState:
   """The state before the first step: random, but for the arrays of `start`."""
   variables = warm_start.put(model.init(key), start)
-  only = tuple(config.train.only)
+  only = tuple(config.train.get('only', ()))
   return states.create(variables, optimizer, config.train.ema_decay, only)
 
 

@@ -36,7 +36,7 @@ def train_step(
   draws = model.draw(loss_key, len(image_BHWC))
   draws = jax.tree.map(lambda draw_B: layout.lay_like(draw_B, image_BHWC), draws)
 
-  only = tuple(config.train.only)
+  only = tuple(config.train.get('only', ()))
   params = states.learning(state.variables['params'], only)
 
   def loss_fn(params, batch_stats, batch, draws):
@@ -44,7 +44,7 @@ def train_step(
     of_batch = functools.partial(
       model.loss, variables, batch, draws, state.step / total_steps, train=only or True
     )
-    if not config.train.energy_weight:
+    if not config.train.get('energy_weight'):
       return of_batch()
     total, (batch_stats, metrics) = of_batch(count=True)
     total, metrics = with_energy(config, total, metrics)

@@ -38,10 +38,14 @@ def read(folder, split):
 
 def find(folder, split, kind):
   """The path of one of the four files."""
-  found = {splits.named(file.path.name): file.path for file in data.idx_files(folder, kind)}
+  files_of = data.idx_files(folder, kind)
   for name in NAMES[split]:
-    if name in found:
-      return found[name]
+    found = [file.path for file in files_of if splits.named(file.path.name) == name]
+    if len(found) > 1:
+      several = ', '.join(path.name for path in found)
+      raise ValueError(f'{folder} has several for one split ({several}): keep one data set there')
+    if found:
+      return found[0]
   dims = {'images': 3, 'labels': 1}[kind]
   stem = {'train': 'train', 'test': 't10k'}[split]
   raise FileNotFoundError(f'{folder} has no {stem}-{kind}-idx{dims}-ubyte[.gz]')

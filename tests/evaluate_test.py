@@ -7,7 +7,9 @@ import json
 import pathlib
 import re
 import shutil
+import threading
 import types
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import jax.numpy as jnp
@@ -15,14 +17,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fsvae_jax import configuration, evaluate, inference, samples, train
+from fsvae_jax import configuration, data, evaluate, inference, samples, train
 from fsvae_jax.configs import default, digits
 from fsvae_jax.exchange import export
 from fsvae_jax.metrics import fad, frechet
 from fsvae_jax.metrics.made import Made
 from fsvae_jax.metrics.result import Figure, Metric, Result
 from fsvae_jax.report import charts
-from fsvae_jax.run import sharding, signals
+from fsvae_jax.run import files, sharding, signals
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
 
@@ -186,6 +188,8 @@ def test_images_of_a_class_are_written(run):
   trained = inference.restore(config, workdir)
   with pytest.raises(ValueError, match='label is 12; the classes of this model are 0 to 9'):
     trained.generate(2, label=[0, 12])
+  with pytest.raises(ValueError, match='label is 4294967296; the classes'):
+    trained.generate(2, label=2**32)  # and not 0
   with pytest.raises(ValueError, match='label is float'):
     trained.generate(2, label=1.7)
   with pytest.raises(ValueError, match=r'label has the shape \(3,\)'):
@@ -315,6 +319,13 @@ def test_a_run_without_figures_or_on_other_data_is_not_compared(run, tmp_path):
     evaluate.check(config)
   config.eval.compare = str(run[1])
   evaluate.check(config)
+  config.eval.compare = str(
+    shutil.copytree(run[1], tmp_path / 'lr=1,wide')
+  )  # as a run may be named
+  evaluate.check(config)
+  config.eval.inception = 'gs://bucket/weights'
+  with pytest.raises(ValueError, match='eval.inception is gs://bucket/weights: only folders'):
+    evaluate.check(config)
 
 
 def test_what_is_not_there_or_not_the_same_is_named(run, tmp_path):
@@ -383,6 +394,51 @@ def test_a_damaged_earlier_evaluation_is_made_anew(run, tmp_path, caplog):
   (tmp_path / 'eval.json').write_text('{"run": {"step": 1}, "figures": null}')
   assert evaluate.read(tmp_path / 'eval.json') == {}
   assert 'its figures is None' in caplog.text
+
+
+def test_an_autoencoder_whose_checkpoints_are_gone_is_trained_anew(tmp_path, monkeypatch):
+  config, trained = smoke(tmp_path), []
+  images_of = lambda split: data.load(config.data, 16, 1, split)
+  own, folder = fad.autoencoder(config, images_of)
+  (folder / 'checkpoints').mkdir(parents=True)
+  (folder / 'finished').touch()
+  (folder / 'test_statistics.npz').touch()  # in the code of the one that is gone
+  train_it = lambda *given: trained.append(given) or (True, {})
+  monkeypatch.setattr(train, 'train_and_evaluate', train_it)
+  evaluate.train_autoencoder(config, images_of)
+  assert [workdir for _, workdir in trained] == [folder]
+  assert not (folder / 'test_statistics.npz').exists()
+
+
+def test_an_evaluation_waits_for_another_of_the_same_run(run, monkeypatch):
+  config, workdir, _ = run
+  config = copy.deepcopy(config)
+  config.eval.metrics = ()
+  begun = threading.Event()
+
+  def about(*_):
+    begun.set()
+    raise signals.Stopped('by SIGTERM')
+
+  monkeypatch.setattr(evaluate, 'about', about)
+  monkeypatch.setattr(files, 'NOTICE_SECONDS', 0.01)
+  with ThreadPoolExecutor() as pool:
+    with files.locked(workdir / '.eval.lock'):
+      other = pool.submit(evaluate.evaluate, config, workdir)
+      assert not begun.wait(3)
+    assert begun.wait(20) and isinstance(other.exception(), signals.Stopped)
+
+
+def test_the_authors_statistics_are_of_their_own_test_images(run, monkeypatch):
+  config, workdir, _ = run
+  trained = inference.restore(config, workdir)
+  trained = trained._replace(config=copy.deepcopy(config))
+  trained.config.data.name, trained.config.eval.fad_reference = 'mnist', 'anywhere'
+  monkeypatch.setattr(fad, 'own_space', lambda *_: fad.Space(None, None, 'own'))
+  metric = fad.evaluate(trained, inference.restore(config, workdir).images)
+  result = metric.result([collections.defaultdict(float, fad=1.0, fad_authors=1.0)])
+  assert result.missing.endswith('of 10000 test images, here are 179')
+  assert not any('authors' in name for name in result.figures)
 
 
 def test_figures_of_earlier_versions_are_read(tmp_path):

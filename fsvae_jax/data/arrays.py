@@ -139,7 +139,8 @@ def array_file(path: pathlib.Path, split: str) -> splits.Source:
       f'{path} has arrays {", ".join(arrays)}; expected train and test, or x_train and x_test, or '
       'images'
     )
-  used = {part.item for part in parts} | set(labels.values())
+  used = {part.item for part in parts}
+  used |= {labels[part.name] for part in parts if part.name in labels}
   left_out = Counter(f'array {name}' for name in arrays if name not in used)
   return splits.choose(parts, split, source, path, 'arrays', left_out)
 

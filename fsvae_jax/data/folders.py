@@ -5,12 +5,14 @@ transparent, the first frame of several.
 """
 
 import errno
+import functools
 import io
 import itertools
 import os
 import pathlib
 import re
 import stat
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 from typing import BinaryIO, NamedTuple
@@ -21,6 +23,7 @@ from grain.sources import ArrayRecordDataSource
 from PIL import Image, ImageOps
 
 from fsvae_jax.data import faults, splits
+from fsvae_jax.run import console
 
 SUFFIXES = ('.png', '.jpg', '.jpeg', '.jfif', '.bmp', '.gif', '.tif', '.tiff', '.webp')
 FORMATS = ('PNG', 'JPEG', 'BMP', 'GIF', 'TIFF', 'WEBP')  # others may start other programs
@@ -156,9 +159,15 @@ def _images(files, classes):
     lambda i: decode(files[i].path),
     lambda i: str(files[i]),
   )
-  if not all(file.kind for file in files):
+  if bare := [file for file in files if not file.kind]:
+    if len(bare) < len(files):
+      share = f'{len(bare)} of {len(files)} images are'
+      _say(f'{share} in no folder of a class, {bare[0].path} first: no labels')
     return source
   return source._replace(label=lambda i: number[files[i].kind], classes=classes)
+
+
+_say = functools.cache(console.say)  # once: both splits are looked for, and evaluation looks again
 
 
 def _walk(root):
@@ -227,7 +236,9 @@ def _split_and_class(ways):
   common = zip(*counted, strict=False)  # the parts of each level that all have
   least = min(map(len, counted))
   level = next((i for i, parts in enumerate(common) if len(set(parts)) > 1), least)
-  classes = [way[level] if level < len(way) else '' for way in within]
+  # An archive made on macOS spells é in two characters.
+  composed = functools.partial(unicodedata.normalize, 'NFC')
+  classes = [composed(way[level]) if level < len(way) else '' for way in within]
   return list(zip(names, classes, strict=True))
 
 

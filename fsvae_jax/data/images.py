@@ -2,6 +2,8 @@
 
 import contextlib
 import hashlib
+import math
+import shutil
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -166,9 +168,12 @@ def check_labels(images: Images, classes: int, split: str) -> None:
     )
   wrong = images.labels[(images.labels < 0) | (images.labels >= classes)]
   if len(wrong):
+    way = f'set model.classes to one more than the highest label, {images.labels.max()}'
+    if images.labels.min() < 0:
+      way = 'number the classes from 0, or leave images of no class out'
     raise ValueError(
       f'a label of the {split} images is {wrong[0]}, but with model.classes {classes} they are 0 '
-      f'to {classes - 1}: set model.classes to one more than the highest label'
+      f'to {classes - 1}: {way}'
     )
 
 
@@ -209,7 +214,10 @@ def _stored(path, shape, dtype=np.uint8):
   except (FileNotFoundError, NotADirectoryError, ValueError):  # mapping compares size and header
     return None
   except OSError as error:
-    raise ValueError(f'{path}, which data are kept in, cannot be read: {error}') from error
+    raise ValueError(
+      f'{path}, which data are kept in, cannot be read ({error}): see who may read it, or name '
+      'another --config.data.cache_dir'
+    ) from error
   return stored if stored.shape == shape and stored.dtype == dtype else None
 
 
@@ -217,6 +225,9 @@ def _write(path, shape, decoded):
   """Decodes a source into the cache; the file appears when it is complete."""
   header = {'descr': '|u1', 'fortran_order': False, 'shape': tuple(map(int, shape))}
   try:
+    needed, free = math.prod(shape), shutil.disk_usage(path.parent).free
+    if 0 < free < needed:  # some storages do not say it
+      raise OSError(f'{needed / 1e9:.3g} GB are needed, {free / 1e9:.3g} GB are free')
     with files.replacing(path) as partial, partial.open('wb') as out:
       np.lib.format.write_array_header_1_0(out, header)
       for image in faults.each(decoded, range(shape[0])):
@@ -242,8 +253,8 @@ def resize(
   picture = picture.convert('L' if channels == 1 else 'RGB')
   if min(picture.size) < crop or (not crop and picture.width != picture.height):
     wrong = f'smaller than data.crop {crop}' if crop else 'not square'
-    raise ValueError(
-      f'{name} is {picture.width}x{picture.height} pixels, {wrong}: set data.crop to fit'
+    raise faults.Unusable(
+      name, f'{name} is {picture.width}x{picture.height} pixels, {wrong}: set data.crop to fit'
     )
   if crop:
     left, top = round((picture.width - crop) / 2), round((picture.height - crop) / 2)

@@ -69,6 +69,11 @@ def graphs(
     )
   nets = fsvae.networks_of(config)
   layers = nir_layers.layers_of(nets, variables)
+  if config.latent not in ('bernoulli', 'mixture'):
+    raise ValueError(
+      f'model.latent is {config.latent!r}; NIR files say how a host draws z of bernoulli and '
+      'mixture alone: export --format=stablehlo'
+    )
   about = {
     'format': FORMAT,
     'written_by': f'fsvae_jax {__version__}',

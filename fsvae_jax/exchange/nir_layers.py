@@ -12,8 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fsvae_jax.models import fsvae, inputs, layers
-from fsvae_jax.spiking import filters
+from fsvae_jax.models import fsvae, inputs, layers, readouts
 
 
 class Layer(NamedTuple):
@@ -105,6 +104,16 @@ def _without_neurons(network, params, spiking):
 
 
 def readout_weights(nets: fsvae.Networks, variables: Any) -> np.ndarray:
-  """float32 [T]: how the steps of the decoder's output weigh in the image."""
-  learned = variables['params']['decoder'].get('readout')
-  return np.asarray(filters.readout_weights(nets.config.timesteps) if learned is None else learned)
+  """float32 [T]: how the steps of the decoder's output weigh in the image.
+
+  Raises:
+    ValueError: for a read-out that has no row in `readouts.SO_FAR`.
+  """
+  name = nets.config.readout
+  if name not in readouts.SO_FAR:
+    raise ValueError(
+      f'decoder/readout is {name}, of which it is not known how steps weigh: give it a row in '
+      'readouts.SO_FAR, or export --format=stablehlo'
+    )
+  weight_TS = readouts.SO_FAR[name](nets.config.timesteps, variables['params']['decoder'])
+  return np.asarray(weight_TS[-1], np.float32)

@@ -3,6 +3,7 @@
 A graph is a chain, and is run node by node, each over all its steps.
 """
 
+import math
 from typing import Any
 
 import nir
@@ -26,8 +27,14 @@ def run(
   Raises:
     ValueError: for a node that is not simulated, or a graph that is no chain.
   """
-  shape = tuple(graph.nodes['input'].output_type['output'])
-  x_BTF = np.asarray(x_BTF, np.float64).reshape(*x_BTF.shape[:2], *shape)
+  shape = tuple(map(int, graph.nodes['input'].output_type['output']))
+  x_BTF = np.asarray(x_BTF, np.float64)
+  if x_BTF.shape[2:] not in (shape, (math.prod(shape),)):
+    raise ValueError(
+      f'x_BTF has the shape {x_BTF.shape}; after batch and time come {shape}, channels first, or '
+      f'{math.prod(shape)} flat'
+    )
+  x_BTF = x_BTF.reshape(*x_BTF.shape[:2], *shape)
   decay = nir_nodes.DISCRETISATIONS[graph.metadata['discretisation']].decay
   outputs, state = {'input': x_BTF}, dict(state or {})
   for name in chain(graph):

@@ -48,7 +48,7 @@ def import_checkpoint(path: str | pathlib.Path, config: ConfigDict, workdir: str
     contextlib.closing(checkpoint.Checkpoints(workdir, config.train.keep)) as checkpoints,
   ):
     workdirs.write_record(workdir, config, {})
-    only = tuple(config.train.only)
+    only = tuple(config.train.get('only', ()))
     checkpoints.save(0, states.create(variables, optimizer, config.train.ema_decay, only))
 
 

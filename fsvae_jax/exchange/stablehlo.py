@@ -118,17 +118,18 @@ def export(trained: Trained, folder: pathlib.Path) -> None:
   files.write_text(folder / 'README.md', text)
 
 
-def read(path: pathlib.Path) -> jax.export.Exported:
+def read(path: str | pathlib.Path) -> jax.export.Exported:
   """The program in a file that `export` wrote.
 
   Raises:
     ValueError: for a file that is damaged, none of these, or too new for the JAX that runs.
     FileNotFoundError: if it is not there.
   """
+  path = files.expand(path, 'path')
   content = path.read_bytes()
   sums = path.with_name(SUMS)
-  lines = sums.read_text().splitlines() if sums.exists() else []
-  known = {name: digest for digest, name in map(str.split, lines)}
+  lines = sums.read_text(errors='replace').splitlines() if sums.exists() else []
+  known = {name.strip(' *'): digest for digest, _, name in (line.partition(' ') for line in lines)}
   if known.get(path.name) not in (None, hashlib.sha256(content).hexdigest()):
     raise ValueError(f'{path} is damaged: its sum is not that in {sums}; export the run again')
   try:

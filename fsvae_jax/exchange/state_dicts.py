@@ -7,6 +7,7 @@ import os
 import pathlib
 from collections.abc import Mapping
 
+import jax.numpy as jnp
 import numpy as np
 
 from fsvae_jax.run import files
@@ -115,7 +116,7 @@ def _bare_names(names):
 def float32(array: np.ndarray) -> np.ndarray:
   """Floating-point numbers in our width; others stay as they are, and do not fit."""
   with np.errstate(over='ignore'):  # what was finite and is not any more does not fit either
-    return array.astype(np.float32) if np.issubdtype(array.dtype, np.floating) else array
+    return array.astype(np.float32) if jnp.issubdtype(array.dtype, jnp.floating) else array
 
 
 def save(path: pathlib.Path, state: Mapping[str, np.ndarray]) -> None:

@@ -44,7 +44,7 @@ def load(name: str | os.PathLike) -> Trained:
     FileNotFoundError: if there are no such weights.
     ValueError: for files that are damaged, foreign, too new, or do not fit each other.
   """
-  shipped = str(name) in names()
+  shipped = isinstance(name, str) and name in names()
   folder = SHIPPED / name if shipped else files.expand(os.fspath(name), 'the folder of weights')
   if not (folder / FILE).is_file():
     raise FileNotFoundError(
@@ -71,14 +71,16 @@ def _model(folder: pathlib.Path, about: Mapping[str, str]) -> tuple[ConfigDict, 
   config = configuration.of_run(folder)
   if not config:
     raise FileNotFoundError(f'{folder} has no config.json, which says of which model {FILE} is')
-  fields.check_all(config)
   try:
+    fields.check_all(config)
     return config, models.make(config.model)
   except TypeError as error:  # a field that is not known here
     raise ValueError(
-      f'{folder}/config.json is of fsvae_jax {about["package"]}, this is '
+      f'{folder}/config.json is of fsvae_jax {about.get("package")}, this is '
       f'{fsvae_jax.__version__}: {error}'
     ) from error
+  except ValueError as error:  # another range, or a part of somebody's own that is not registered
+    raise ValueError(f'{folder}/config.json: {error}') from error
 
 
 def _read(path: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
@@ -92,8 +94,8 @@ def _read(path: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
       f'{path} cannot be read ({error}): it is cut short or damaged, or no safetensors file; is it '
       'a Git LFS pointer? Get it again, or export the run again'
     ) from error
-  version = about.get('fsvae_jax', '')
-  if not version.isdigit() or 'step' not in about:
+  version, step = about.get('fsvae_jax', ''), about.get('step', '')
+  if not (version.isdecimal() and step.isdecimal()):
     raise ValueError(f'{path} holds weights of something else than fsvae_jax')
   if int(version) > VERSION:
     raise ValueError(

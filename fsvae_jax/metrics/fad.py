@@ -24,6 +24,7 @@ from fsvae_jax.metrics import frechet, neighbours
 from fsvae_jax.metrics.frechet import Gaussian
 from fsvae_jax.metrics.made import Made
 from fsvae_jax.metrics.result import Metric, Result, figures, fixed
+from fsvae_jax.report.names import TEST_IMAGES
 from fsvae_jax.run import files, sharding
 
 BATCH = 256
@@ -54,9 +55,12 @@ def evaluate(trained: Trained, images_of: Callable[[str], data.Images]) -> Metri
     return fixed(Result({}, missing=f'fad: {reason}'))
   config = trained.config
   spaces = {'': own_space(config, images_of)}
-  if config.eval.fad_reference:
-    spaces['_authors'] = authors_space(config, trained.mesh)
   train, test = images_of('train'), len(images_of('test'))
+  theirs, missing = TEST_IMAGES.get(config.data.name), ''
+  if config.eval.fad_reference and test == theirs:
+    spaces['_authors'] = authors_space(config, trained.mesh)
+  elif config.eval.fad_reference:
+    missing = f"fad_authors: the authors' statistics are of {theirs} test images, here are {test}"
   of = {'count': config.eval.images, 'test': test, 'equal': min(config.eval.images, test)}
   protocols = {
     f'{name}{suffix}': f'{protocol.format(**of)}, {space.whose}'
@@ -65,7 +69,7 @@ def evaluate(trained: Trained, images_of: Callable[[str], data.Images]) -> Metri
   }
   return Metric(
     lambda made: measure(made, train, spaces),
-    lambda per_seed: Result(figures(per_seed, protocols)),
+    lambda per_seed: Result(figures(per_seed, protocols), missing=missing),
   )
 
 

@@ -4,6 +4,7 @@ Both are PyTorch and read Inception weights of their own formats, from the folde
 or downloaded into it once. What cannot be had is said; the other metrics go on.
 """
 
+import contextlib
 import functools
 import hashlib
 import http.client
@@ -158,12 +159,17 @@ def fidelity(config: ConfigDict, test_images: data.Images, weights: pathlib.Path
   load = functools.partial(FeatureExtractorInceptionV3, 'trial', ['2048'])
   network_of(weights, lambda: load(feature_extractor_weights_path=str(weights)))
 
+  folder = cache(config)
+  with contextlib.suppress(OSError):
+    folder.mkdir(parents=True, exist_ok=True)
+
   def scores(samples):
     found = torch_fidelity.calculate_metrics(
       input1=as_torch(np.asarray(data.quantize(samples))),
       input2=as_torch(test_images),  # not kept: it may be large
       input2_cache_name=cache_name(config, test_images, weights),
-      cache_root=str(cache(config)),
+      cache=files.is_writable(folder),
+      cache_root=str(folder),
       feature_extractor_weights_path=str(weights),
       isc=True,
       isc_splits=SPLITS,

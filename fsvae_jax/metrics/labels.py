@@ -15,6 +15,8 @@ from fsvae_jax.metrics.result import Figure, Metric, Result, figures, fixed
 
 FITTED = 20_000  # training images at most; its time grows with their square
 COMPONENTS = 50
+CLASSES = 200  # at most; its time grows with their square
+ROWS = 2000  # that it is asked about at once
 
 
 def evaluate(trained: Trained, images_of: Callable[[str], data.Images]) -> Metric:
@@ -33,7 +35,9 @@ def evaluate(trained: Trained, images_of: Callable[[str], data.Images]) -> Metri
     'label_accuracy': f'share of {count} samples, as many of each class, that are of the class '
     f'asked for, by {by}',
   }
-  right = np.mean(classifier.predict(pixels(test[:])) == test.labels)
+  parts = np.array_split(np.arange(len(test)), -(-len(test) // ROWS))  # floats of all are many
+  found_N = np.concatenate([classifier.predict(pixels(test[rows])) for rows in parts])
+  right = np.mean(found_N == test.labels)
   own = {'classifier_accuracy': Figure([right], f'{len(test)} images, {by}')}
 
   def measure(made):
@@ -53,7 +57,10 @@ def missing(trained: Trained, train: data.Images, test: data.Images) -> str:
     return 'this model does not generate'
   if train.labels is None or test.labels is None:
     return 'the images have none'
-  return '' if len(np.unique(train.labels)) > 1 else 'all training images have the same'
+  known = len(np.unique(train.labels))
+  if known > CLASSES:
+    return f'{known} classes are too many for the classifier, which tells {CLASSES} apart'
+  return '' if known > 1 else 'all training images have the same'
 
 
 def fitted(train: data.Images) -> Any:

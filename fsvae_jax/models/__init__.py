@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from fsvae_jax.compute import checks
-from fsvae_jax.models import ann, fsvae
+from fsvae_jax.models import ann, fsvae, losses
 from fsvae_jax.models.interface import Model
-from fsvae_jax.models.latents import LATENTS
-from fsvae_jax.models.readouts import READOUTS
+from fsvae_jax.models.latents import LATENTS, bernoulli
+from fsvae_jax.models.readouts import READOUTS, SO_FAR
 from fsvae_jax.spiking.surrogate import SURROGATES
 
 MODELS = {'fsvae': fsvae.make, 'ann_vae': ann.make_vae, 'autoencoder': ann.make_autoencoder}
@@ -39,7 +39,9 @@ def _made(function, rows, **fields):
 
 def _rows():
   """What a model looks up by name: another function of the same name makes another model."""
-  return tuple(tuple(table.items()) for table in (LATENTS, READOUTS, SURROGATES))
+  tables: tuple = LATENTS, READOUTS, SO_FAR, SURROGATES, bernoulli.PICK_GRADIENTS
+  tables += losses.DISTANCES, losses.RATE_DISTANCES, losses.RECONSTRUCTIONS
+  return tuple(tuple(table.items()) for table in tables)
 
 
 def ann_of(config: Mapping[str, Any]) -> Model:

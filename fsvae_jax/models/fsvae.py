@@ -203,7 +203,10 @@ def _told(nets, batch, draws):
     raise checks.ArgumentError(
       "draws have no 'told'; the loss of a model with classes takes those of draw(key, B)"
     )
-  return jnp.where(layout.lay_like(draws['told'], label_B), label_B, -1), draws['latent']
+  told_B = jnp.asarray(draws['told'])
+  if told_B.shape != label_B.shape:
+    raise checks.ArgumentError(f'told has the shape {told_B.shape}; it must be {label_B.shape}')
+  return jnp.where(layout.lay_like(told_B, label_B), label_B, -1), draws['latent']
 
 
 def _of_training(draws):

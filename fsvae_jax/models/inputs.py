@@ -116,6 +116,17 @@ def part(tree, name: str):
     raise checks.ArgumentError(f'variables have no {name!r}; {OF_THIS_MODEL}') from error
 
 
+def drawn(draws: Any, name: str) -> Any:
+  """draws[name]; raises ValueError for others than `Model.draw` gives."""
+  try:
+    return draws[name]
+  except (KeyError, TypeError, IndexError) as error:
+    known = list(draws) if isinstance(draws, Mapping) else type(draws).__name__
+    raise checks.ArgumentError(
+      f'draws have no {name!r} ({known}); they must be those of draw(key, B) of this very model'
+    ) from error
+
+
 @contextlib.contextmanager
 def others_refused():
   """Parameters that are not the running network's are a ValueError, not one of Flax's own kind."""

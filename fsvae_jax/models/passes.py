@@ -25,16 +25,23 @@ def init(networks: Modules, shapes: Mapping[str, tuple[int, ...]], key: jax.Arra
   Args:
     shapes: {network: shape [1, ...] of an input}.
   """
-  return _init(tuple((name, network, shapes[name]) for name, network in networks.items()), key)
+  told = tuple((name, network, shapes[name]) for name, network in networks.items())
+  try:
+    hash(told)
+  except TypeError:  # a module with a list among its fields is compiled at every call
+    return jax.jit(functools.partial(_begin, told))(key)
+  return _init(told, key)
 
 
-@functools.partial(jax.jit, static_argnums=0)  # operation by operation it takes twice as long
-def _init(networks, key):
+def _begin(networks, key):
   made = {
     name: network.init(jax.random.fold_in(key, i), jnp.zeros(shape, jnp.float32))
     for i, (name, network, shape) in enumerate(networks)
   }
   return {part: {n: made[n].get(part, {}) for n in made} for part in ('params', 'batch_stats')}
+
+
+_init = jax.jit(_begin, static_argnums=0)  # operation by operation it takes twice as long
 
 
 class Pass:

@@ -22,9 +22,11 @@ def columns(workdir: pathlib.Path, results: dict) -> list[Column]:
   """
   run, ours = results['run'], results['figures']
   made = []
+  names = [pathlib.Path(folder).name for folder in results['compared']]
   for folder, theirs in results['compared'].items():
     other, is_ann = pathlib.Path(folder), theirs['run']['model'] == 'ann_vae'
-    header = f'ANN VAE {other.name}' if is_ann else other.name
+    name = other.name if names.count(other.name) == 1 else folder
+    header = f'ANN VAE {name}' if is_ann else name
     made.append(Column(header, theirs['figures'], pictures.found(other, theirs['run']['step'])))
   for model, values in published(run).items():
     figures = {n: {'mean': x, 'std': None} for n, x in zip(PUBLISHED_NAMES, values, strict=True)}

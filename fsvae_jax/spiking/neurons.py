@@ -58,6 +58,7 @@ class LIF:
     checks.one_of('surrogate', self.surrogate, surrogates.SURROGATES)
     if isinstance(self.learned, str):
       raise checks.ArgumentError(f'learned is {self.learned!r}; it must be a tuple of names')
+    object.__setattr__(self, 'learned', tuple(self.learned))
     for name in self.learned:
       checks.one_of('learned constant', name, ('tau', 'v_th'))
     if 'tau' in self.learned and not 0 < self.tau < 1:
@@ -67,7 +68,7 @@ class LIF:
     """do/du in the backward pass, of membranes and their threshold."""
     if self.width != 1:
       u = v_th + (u - v_th) / self.width
-    return surrogates.SURROGATES[self.surrogate](u, v_th)
+    return jnp.asarray(surrogates.SURROGATES[self.surrogate](u, v_th), jnp.asarray(u).dtype)
 
 
 Constants = Mapping[str, jax.Array] | None

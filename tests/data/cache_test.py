@@ -3,7 +3,9 @@
 import io
 import os
 import pathlib
+import shutil
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -96,6 +98,14 @@ def test_a_full_disk_is_told_and_leaves_nothing(config, tmp_path, monkeypatch):
   with pytest.raises(ValueError, match='data.cache_dir .*No space left.*name another'):
     data.load(config, 4, 1, 'train')
   assert not [path for path in (tmp_path / 'cache').iterdir() if path.suffix != '.lock']
+
+
+def test_a_disk_that_is_too_small_is_told_before_anything_is_decoded(config, tmp_path, monkeypatch):
+  making.write_pictures(tmp_path / 'set', *range(10))
+  monkeypatch.setattr(shutil, 'disk_usage', lambda _: types.SimpleNamespace(free=100))
+  monkeypatch.setattr(np.lib.format, 'write_array_header_1_0', None)
+  with pytest.raises(ValueError, match='1.44e-07 GB are needed, 1e-07 GB are free.*name another'):
+    data.load(config, 4, 1, 'train')
 
 
 @pytest.mark.parametrize('field', ['path', 'cache_dir', 'tfds_dir'])

@@ -5,6 +5,7 @@ import hashlib
 import pathlib
 import shutil
 import types
+import unicodedata
 
 import numpy as np
 import pytest
@@ -366,6 +367,23 @@ def test_classes_have_one_number_in_both_splits(config, tmp_path):
   assert dict(zip(making.levels(test), test.labels, strict=True)) == {2: 1, 3: 2}
 
 
+def test_a_class_is_one_however_its_name_is_composed(config, tmp_path):
+  for split, form in {'train': 'NFC', 'test': 'NFD'}.items():  # the latter of a Mac
+    for level, name in enumerate(('café', 'dog')):
+      making.write_pictures(tmp_path / 'set' / split / unicodedata.normalize(form, name), level)
+  train, test = (data.load(config, 4, 1, split) for split in ('train', 'test'))
+  assert train.classes == test.classes == ('café', 'dog')
+  assert train.labels.tolist() == test.labels.tolist() == [0, 1]
+
+
+def test_images_without_a_class_take_all_labels_away_and_are_named(config, tmp_path, capsys):
+  for name in ('train/a', 'train/b', 'test/a', 'train'):
+    making.write_pictures(tmp_path / 'set' / name, 1)
+  assert data.load(config, 4, 1, 'train').labels is None
+  said = f'1 of 3 images are in no folder of a class, {config.path}/train/001.png first: no labels'
+  assert said in capsys.readouterr().out
+
+
 def test_folders_that_are_all_numbers_are_in_the_order_of_these(config, tmp_path):
   for number in (0, 2, 10):
     making.write_pictures(tmp_path / f'set/train/{number}', 20 + number)
@@ -433,7 +451,10 @@ def test_classes_may_lie_beside_the_test_split_and_in_an_archive(config, tmp_pat
   assert all_right(data.load(config, 4, 1, 'train'))
 
 
-@pytest.mark.parametrize('labels, message', [(None, 'have no labels'), ([0, 3, 2], 'is 3, but')])
+@pytest.mark.parametrize(
+  'labels, message',
+  [(None, 'have no labels'), ([0, 3, 2], 'is 3, but.*label, 3'), ([-1, 2], 'number the classes')],
+)
 def test_labels_that_a_model_of_classes_cannot_learn_are_refused(labels, message):
   images = types.SimpleNamespace(labels=labels if labels is None else np.array(labels))
   with pytest.raises(ValueError, match=f'training images.*{message}'):

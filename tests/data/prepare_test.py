@@ -64,6 +64,9 @@ def test_idx_files_become_a_data_set_of_tfds(config, tmp_path, names):
 
 
 def test_what_is_missing_or_does_not_fit_is_told_in_a_line(tmp_path):
+  for prefix in ('fashion', 'mnist'):  # whose would it take?
+    making.write_idx(tmp_path / f'two/{prefix}-train-images-idx3-ubyte', np.zeros((3, 28, 28), 'B'))
+  assert 'has several for one split (fashion-train-' in refusal(tmp_path / 'two', tmp_path)
   error = refusal(tmp_path / 'nowhere', tmp_path)
   assert '--idx_dir' in error and 'is no folder' in error
   making.write_idx(tmp_path / 'idx/train-images-idx3-ubyte', np.zeros((3, 28, 28), np.uint8))

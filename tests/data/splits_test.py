@@ -201,11 +201,17 @@ def test_images_in_one_folder_are_split_by_words_of_their_own_names(config, tmp_
 
 @pytest.mark.parametrize(
   'names, unused',
-  [(('x_train', 'testX'), 'testX'), (('x_train', 'x_dev'), 'x_dev'), (('arr_0', 'arr_1'), 'arr_1')],
+  [
+    (('x_train', 'testX'), 'testX'),
+    (('x_train', 'x_dev'), 'x_dev'),
+    (('arr_0', 'arr_1'), 'arr_1'),
+    (('x_train', 'x_test'), 'labels'),  # of which images?
+  ],
 )
 def test_arrays_that_are_not_used_are_said_to_be_left_out(config, names, unused, capsys):
   config.path += '.npz'
   labels = {'y_train' if 'x' in names[0] else 'y': np.zeros(20, int)}
+  labels |= {unused: np.zeros(20, int)} if unused == 'labels' else {}
   np.savez(config.path, **{name: making.grey(*range(20, 40)) for name in names}, **labels)
   load(config)
   assert f'left out of {config.path}: 1 array {unused}\n' == capsys.readouterr().out

@@ -9,11 +9,13 @@ import jax
 import nir
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 from fsvae_jax import data, models
 from fsvae_jax.exchange import nir as exchange
 from fsvae_jax.exchange import nir_nodes, nir_record, nir_simulator
-from fsvae_jax.models.latents import bernoulli
+from fsvae_jax.models import readouts
+from fsvae_jax.models.latents import LATENTS, bernoulli
 from tests import smoke
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
@@ -156,6 +158,30 @@ def test_what_cannot_be_written_is_refused_by_name(monkeypatch, fields, options,
   variables = jax.tree.map(lambda x: np.ones(x.shape, np.float32), shapes)
   with pytest.raises(ValueError, match=said):
     exchange.graphs(own, variables, Options(**options))
+
+
+def test_a_latent_and_a_readout_of_ones_own_are_refused_until_it_is_known_what_they_do(
+  case, monkeypatch
+):
+  monkeypatch.setitem(LATENTS, 'mine', LATENTS['bernoulli'])
+  with pytest.raises(ValueError, match="model.latent is 'mine'; NIR files say how a host draws"):
+    exchange.graphs(ConfigDict({**case.config, 'latent': 'mine'}), case.variables)
+  monkeypatch.setitem(readouts.READOUTS, 'mean', readouts.READOUTS['leaky'])
+  with pytest.raises(ValueError, match='decoder/readout is mean, of which it is not known'):
+    exchange.graphs(ConfigDict({**case.config, 'readout': 'mean'}), case.variables)
+  upto = lambda timesteps, _: np.tril(np.full((timesteps, timesteps), 1 / timesteps))
+  monkeypatch.setitem(readouts.SO_FAR, 'mean', upto)
+  graphs = exchange.graphs(ConfigDict({**case.config, 'readout': 'mean'}), case.variables)
+  np.testing.assert_allclose(graphs['decoder'].metadata['readout_weights'], 1 / 4)
+
+
+def test_inputs_of_another_layout_are_refused(case):
+  graph = exchange.graphs(case.config, case.variables)['decoder']
+  x_BTF = np.ones((2, 4, 6))
+  spikes = nir_simulator.run(graph, x_BTF)[0]['dense_lif']
+  np.testing.assert_array_equal(nir_simulator.run(graph, x_BTF.tolist())[0]['dense_lif'], spikes)
+  with pytest.raises(ValueError, match=r'x_BTF has the shape \(2, 4, 2, 3\); after batch and time'):
+    nir_simulator.run(graph, x_BTF.reshape(2, 4, 2, 3))
 
 
 def test_a_dilated_decoder_whose_idle_neurons_would_fire_is_refused(case):

@@ -104,7 +104,7 @@ def test_programs_are_read_back_and_other_files_refused(exported, tmp_path):
   assert stablehlo.read(file).in_avals[0].shape[1:] == (3, 6)
   content = file.read_bytes()
   beside = tmp_path / stablehlo.SUMS
-  beside.write_bytes((exported[1] / stablehlo.SUMS).read_bytes())
+  beside.write_text(f'\nof another program\n{(exported[1] / stablehlo.SUMS).read_text()}')
   flipped = bytearray(content)
   flipped[len(content) // 2] ^= 1
   (tmp_path / 'decode.jax').write_bytes(flipped)
@@ -116,4 +116,4 @@ def test_programs_are_read_back_and_other_files_refused(exported, tmp_path):
     with pytest.raises(ValueError, match='decode.jax cannot be read by JAX'):
       stablehlo.read(tmp_path / 'decode.jax')
   with pytest.raises(FileNotFoundError):
-    stablehlo.read(tmp_path / 'nowhere.jax')
+    stablehlo.read(str(tmp_path / 'nowhere.jax'))

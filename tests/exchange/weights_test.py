@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -106,6 +107,8 @@ def test_a_loaded_model_takes_lists_and_nothing_at_all():
     ("unknown split 'validation'; known: train, test", lambda m: m.images('validation')),
     ('count is 2.5; it must be a whole number', lambda m: m.generate(2.5)),
     ('count is -1; it must be at least 0', lambda m: m.sample(-1)),
+    (r'arrays of \[2, 3\] rows', lambda m: m.over(None, np.zeros((2, 1)), np.zeros((3, 1)))),
+    ('images are from 200', lambda m: m.encode(np.full((1, 16, 16, 1), 200, jnp.bfloat16))),
     ('seed is 0.5; it must be a whole number', lambda m: m.sample(1, seed=0.5)),
     ('seed is -1001; it must be at least 0', lambda m: m.generate(1, seed=-1001)),
   ],

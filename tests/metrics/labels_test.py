@@ -39,3 +39,11 @@ def test_a_generator_that_draws_what_is_asked_for_is_right_and_one_that_does_not
   assert right['label_entropy'].values[0] == pytest.approx(np.log2(10))
   assert 'classes of 60 samples' in right['label_entropy'].protocol
   assert 'share of 100 samples' in right['label_accuracy'].protocol
+
+
+def test_more_classes_than_it_can_tell_apart_are_left_alone():
+  trained = types.SimpleNamespace(model=types.SimpleNamespace(sample=True))
+  images = types.SimpleNamespace(labels=np.arange(labels.CLASSES + 1))
+  assert '201 classes are too many' in labels.missing(trained, images, images)
+  images.labels[-1] = 0
+  assert not labels.missing(trained, images, images)

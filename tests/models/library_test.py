@@ -8,6 +8,7 @@ import chex
 import jax
 import numpy as np
 import pytest
+from flax import linen as nn
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -15,6 +16,9 @@ from fsvae_jax import inference, models
 from fsvae_jax.compute import checks
 from fsvae_jax.models import ann, fsvae, losses, passes
 from fsvae_jax.models.latents import LATENTS
+from fsvae_jax.models.latents.bernoulli import PICK_GRADIENTS
+from fsvae_jax.models.readouts import READOUTS, SO_FAR
+from fsvae_jax.spiking.surrogate import SURROGATES
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
 
@@ -333,6 +337,11 @@ WRONG = [
   ('rate has the shape', lambda: spiking.loss(v, *BATCH('fsvae'), np.ones(2))),
   ('count is -2', lambda: spiking.draw(KEY, -2)),
   ('draws are {}; they must be those of draw', lambda: spiking.prior(v, {})),
+  (r"draws have no 'picks' \(ndarray\)", lambda: spiking.posterior(v, IMAGE, PICKS)),
+  (r"draws have no 'picks' \(\[\]\)", lambda: spiking.loss(v, SOME, {})),
+  ("draws have no 'uniform'", lambda: MIXTURE.prior(M, spiking.draw(KEY, 8, False))),
+  ("draws have no 'normal'", lambda: RATE.prior(R, {'uniform': PICKS})),
+  ('told has the shape', lambda: TOLD.loss(v, TWO, {**TOLD.draw(KEY, 2), 'told': np.ones(1)})),
   ("draws have no 'told'", lambda: TOLD.loss(v, TWO, TOLD.draw(KEY, 2, train=False))),
   ('z_BTD has no images', lambda: spiking.record('rates', v, Z[:0])),
   (r'draws has the shape .*be \(8, 5\)', lambda: conventional.loss(w, SOME, Z[:, 0, :3])),
@@ -382,8 +391,28 @@ def test_another_function_of_the_same_name_makes_another_model(monkeypatch):
   assert make() is first
   monkeypatch.setitem(LATENTS, 'mine', LATENTS['rate'])
   assert make() is not first
+  tables = READOUTS, SO_FAR, SURROGATES, PICK_GRADIENTS
+  tables += losses.DISTANCES, losses.RATE_DISTANCES, losses.RECONSTRUCTIONS
+  for table in tables:
+    before = make()
+    monkeypatch.setitem(table, 'another', next(iter(table.values())))
+    assert make() is not before
   with pytest.raises(ValueError, match='model.tau is'):
     models.make({'name': 'fsvae', 'tau': jax.numpy.float32(0.3)})  # without a hash
+
+
+def test_a_latent_of_ones_own_may_have_a_network_with_a_list(monkeypatch):
+  class Widths(nn.Module):
+    widths: list
+
+    @nn.compact
+    def __call__(self, x, train=False):
+      return nn.Dense(self.widths[0])(x)
+
+  mine = lambda c, neuron: LATENTS['rate'](c, neuron)._replace(networks={'prior': Widths([5])})
+  monkeypatch.setitem(LATENTS, 'mine', mine)
+  variables = fsvae.make(**SIZES, timesteps=6, latent='mine').init(KEY)
+  assert set(variables['params']) == {'encoder', 'prior', 'decoder'}
 
 
 @pytest.mark.slow

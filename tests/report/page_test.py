@@ -179,6 +179,12 @@ def test_what_a_number_compares_to_stands_under_it(tmp_path):
   assert 'this run 40 paper: FSVAE 35.5 paper: ANN VAE 17.1 floor: real images 1.5 Firing' in text
 
 
+def test_runs_of_one_name_are_told_apart(tmp_path):
+  other = {'run': RESULTS['run'], 'figures': FIGURES}
+  text = write(tmp_path, RESULTS | {'compared': {'lr1/mnist': other, 'lr2/mnist': other}})
+  assert 'this run 12.5 lr1/mnist 12.5 lr2/mnist 12.5' in visible(text)
+
+
 def test_the_page_is_for_phones_and_for_dark_rooms(page):
   assert '<meta name="viewport" content="width=device-width, initial-scale=1">' in page
   assert '@media (prefers-color-scheme: dark)' in page and 'color-scheme: light dark' in page

@@ -327,3 +327,18 @@ def test_what_is_drawn_for_a_batch_that_devices_cannot_share_is_whole():
   with jax.set_mesh(sharding.make_mesh()):
     draw = lambda batch: bernoulli.draw_picks(jax.random.key(0), batch, 2, 3, 4)
     assert draw(8).sharding.spec[0] == 'data' and draw(3).sharding.is_fully_replicated
+
+
+def test_constants_that_are_learned_may_be_a_list():
+  learned = neurons.LIF(learned=['tau'])
+  assert hash(learned) == hash(neurons.LIF(learned=('tau',))) and learned.learned == ('tau',)
+
+
+@pytest.mark.parametrize('derivative', [lambda u, v_th: 1.0, lambda u, v_th: np.sqrt(2.0) * u])
+def test_a_surrogate_of_ones_own_may_have_numbers_of_another_width(monkeypatch, derivative):
+  monkeypatch.setitem(surrogate.SURROGATES, 'mine', derivative)
+  neuron, x_BTC = neurons.LIF(surrogate='mine'), jnp.ones((1, 3, 2), jnp.float32)
+  ones_C = jnp.ones(2, jnp.float32)
+  total = lambda x: neurons.lif(neuron, x, ones_C, 0 * ones_C, neurons.rest(x))[0].sum()
+  with jax.enable_x64(True):
+    assert jax.grad(total)(x_BTC).dtype == jnp.float32

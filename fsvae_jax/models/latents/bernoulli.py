@@ -25,6 +25,7 @@ from fsvae_jax.compute import checks
 from fsvae_jax.compute.layout import batch_split, lay_like, wide, wide_type
 from fsvae_jax.compute.recurrence import at, scan
 from fsvae_jax.models import losses, networks
+from fsvae_jax.models.inputs import drawn
 from fsvae_jax.models.interface import Latent
 from fsvae_jax.models.passes import Pass
 from fsvae_jax.spiking import neurons
@@ -44,7 +45,7 @@ def make(config: Any, neuron: neurons.LIF) -> Latent:
     },
     draw=functools.partial(draw, config),
     encode=encode,
-    sample=lambda run, draws: sample(run.step('prior'), draws['picks']),
+    sample=lambda run, draws: sample(run.step('prior'), drawn(draws, 'picks')),
     infer=functools.partial(infer, config.scheduled_sampling, PICK_GRADIENTS[config.pick_gradient]),
     distance=lambda terms: distance(terms['q'], terms['p']),
     weight=weight,
@@ -67,7 +68,7 @@ def encode(run: Pass, x_BTD: jax.Array, draws: Draws) -> jax.Array:
   Raises:
     ValueError: for picks that do not fit x.
   """
-  picks_BTD = checks.integers('picks', draws['picks'], *x_BTD.shape)
+  picks_BTD = checks.integers('picks', drawn(draws, 'picks'), *x_BTD.shape)
   return sample(run.step('posterior'), picks_BTD, jax.lax.stop_gradient(x_BTD))
 
 
@@ -91,12 +92,13 @@ def infer(
       them is used instead of the first pass's.
     schedule: in [0, 1], the share of the training that is over.
   """
+  picks_BTD = drawn(draws, 'picks')
   if 'history' in draws:
     history_BTD = checks.floats('history', draws['history'], *x_BTD.shape)
   else:
     history_BTD = shift(encode(run, x_BTD, draws))
   q_BTDK, _ = run('posterior', jnp.concatenate((x_BTD, history_BTD), axis=-1))
-  z_BTD = take(q_BTDK, draws['picks'])
+  z_BTD = take(q_BTDK, picks_BTD)
   told_BTD = jax.lax.stop_gradient(z_BTD)
   if run.train and 'coins' in draws:
     rate = rates[0] + (rates[1] - rates[0]) * schedule
@@ -258,9 +260,9 @@ def scheduled(
   if rate.ndim:
     raise checks.ArgumentError(f'rate has the shape {rate.shape}; it must be one number')
   timesteps = z_BTD.shape[1]
-  coins_BT = checks.floats('coins', draws['coins'], *z_BTD.shape[:2])
+  coins_BT = checks.floats('coins', drawn(draws, 'coins'), *z_BTD.shape[:2])
   replaced_BT = (coins_BT < rate) & (jnp.arange(timesteps) >= first)[None]
-  noise_BTD = 1e-3 * checks.floats('noise', draws['noise'], *z_BTD.shape)
+  noise_BTD = 1e-3 * checks.floats('noise', drawn(draws, 'noise'), *z_BTD.shape)
 
   def replace(t, carry, z_BD):
     given_BD, residues = carry

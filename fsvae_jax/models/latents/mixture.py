@@ -25,6 +25,7 @@ from flax import linen as nn
 
 from fsvae_jax.compute import checks, layout
 from fsvae_jax.compute.recurrence import at
+from fsvae_jax.models.inputs import drawn
 from fsvae_jax.models.interface import Latent
 from fsvae_jax.models.latents import bernoulli
 from fsvae_jax.models.passes import Pass
@@ -112,8 +113,8 @@ def draw(config: Any, key: jax.Array, count: int, train: bool = False) -> dict[s
 
 def sample(run: Pass, draws: bernoulli.Draws) -> jax.Array:
   """z [B, T, D]: a pattern's steps, then the prior's."""
-  batch, _, latent_dim = checks.integers('picks', draws['picks'], 'B', 'T', 'D').shape
-  uniform_BU = checks.floats('uniform', draws['uniform'], batch, 1 + latent_dim)
+  batch, _, latent_dim = checks.integers('picks', drawn(draws, 'picks'), 'B', 'T', 'D').shape
+  uniform_BU = checks.floats('uniform', drawn(draws, 'uniform'), batch, 1 + latent_dim)
   first_BTD, fitted = run('patterns', uniform_BU)
   steps = first_BTD.shape[1]
 
@@ -121,7 +122,7 @@ def sample(run: Pass, draws: bernoulli.Draws) -> jax.Array:
     pattern_BD = at(first_BTD, jnp.minimum(t, steps - 1)).astype(z_BD.dtype)
     return jnp.where(fitted & (t < steps), pattern_BD, z_BD)
 
-  return bernoulli.sample(run.step('prior'), draws['picks'], begin_with=begin_with)
+  return bernoulli.sample(run.step('prior'), drawn(draws, 'picks'), begin_with=begin_with)
 
 
 def fit(
@@ -157,7 +158,7 @@ def fit(
   left_NTD = (x_NF - weight_NC @ rate_CF).reshape(z_NTD.shape)
   found: dict[str, np.ndarray] = {'share': share_C, 'rate': rate_CF, 'mixing': mixing(left_NTD)}
   if classes:
-    of_class = [weight_NC[label_N == n] for n in range(classes)]
+    of_class = [weight_NC[np.asarray(label_N) == n] for n in range(classes)]
     found['share_of_class'] = np.stack([w.mean(0) if len(w) else share_C for w in of_class])
   return {'patterns': {name: x.astype(np.float32) for name, x in found.items()}}
 

@@ -16,6 +16,7 @@ from flax import linen as nn
 from fsvae_jax.compute import checks, linear
 from fsvae_jax.compute.layout import batch_split, wide
 from fsvae_jax.models import layers, losses, records
+from fsvae_jax.models.inputs import drawn
 from fsvae_jax.models.interface import Latent
 from fsvae_jax.models.passes import Pass
 from fsvae_jax.spiking import neurons, surrogate
@@ -93,23 +94,23 @@ def infer(
   """z [B, T, D] of the encoder's rates, and the rates of both, {'q' | 'p': [B, D]}."""
   del schedule
   q_BD = jnp.mean(wide(x_BTD), axis=1)
-  uniform_BTD = checks.floats('uniform', draws['uniform'], *x_BTD.shape)
-  normal_BD = checks.floats('normal', draws['normal'], *q_BD.shape)
+  uniform_BTD = checks.floats('uniform', drawn(draws, 'uniform'), *x_BTD.shape)
+  normal_BD = checks.floats('normal', drawn(draws, 'normal'), *q_BD.shape)
   return spikes(q_BD, uniform_BTD), {'q': q_BD, 'p': run('prior', normal_BD)}
 
 
 def encode(run: Pass, x_BTD: jax.Array, draws: Draws) -> jax.Array:
   """z [B, T, D] of the encoder's rates, without gradient."""
   del run
-  uniform_BTD = checks.floats('uniform', draws['uniform'], *x_BTD.shape)
+  uniform_BTD = checks.floats('uniform', drawn(draws, 'uniform'), *x_BTD.shape)
   return jax.lax.stop_gradient(spikes(jnp.mean(wide(x_BTD), axis=1), uniform_BTD))
 
 
 def sample(run: Pass, draws: Draws) -> jax.Array:
   """z [B, T, D] of the prior's rates, without gradient."""
-  normal_BD = checks.floats('normal', draws['normal'], 'B', 'D')
+  normal_BD = checks.floats('normal', drawn(draws, 'normal'), 'B', 'D')
   batch, latent_dim = normal_BD.shape
-  uniform_BTD = checks.floats('uniform', draws['uniform'], batch, 'T', latent_dim)
+  uniform_BTD = checks.floats('uniform', drawn(draws, 'uniform'), batch, 'T', latent_dim)
   return jax.lax.stop_gradient(spikes(run('prior', normal_BD), uniform_BTD))
 
 
