@@ -44,7 +44,10 @@ class Trained(NamedTuple):
 
   @property
   def variables(self) -> Any:
-    """The variables on one device, for the functions of `model`; a mesh in use wants them on it."""
+    """The variables on one device, for the functions of `model`; a mesh in use wants them on it.
+
+    They share memory with this object: before a step that donates them, copy them.
+    """
     return jax.tree.map(lambda x: x.addressable_data(0), self.replicated)
 
   @property
