@@ -1,5 +1,6 @@
 # make train [CONFIG=mnist] [ARGS="--config.train.steps=1000"]     make test     make test-all     make docs
-# Each sets up .venv by itself; PYTHON=python3.12 chooses the interpreter (3.11 or newer).
+# Each sets up .venv by itself; PYTHON=python3.12 VENV=.venv312 is another interpreter (3.11 or newer), in
+# an environment of its own.
 
 PYTHON ?= python3
 VENV ?= .venv

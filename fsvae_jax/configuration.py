@@ -13,10 +13,11 @@ import re
 import runpy
 import shlex
 import sys
+import traceback
 from typing import Any
 
 from absl import app, flags
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict, FrozenConfigDict, config_flags
 
 from fsvae_jax import configs, fields
 from fsvae_jax.configs import default
@@ -58,9 +59,22 @@ def load(text: str) -> ConfigDict:
       raise ValueError(
         f'{path}: get_config() does not take --config={text}: {error}; {way}'
       ) from error
-    config = get_config(*arguments)
+    try:
+      config = get_config(*arguments)
+    except (ValueError, FileNotFoundError) as error:  # of the file's own, which it does not name
+      line = traceback.extract_tb(error.__traceback__)[-1]
+      raise ValueError(f'{path}: {error} ({line.filename}, line {line.lineno})') from error
+  if isinstance(config, FrozenConfigDict):
+    config = ConfigDict(config)
   if not isinstance(config, ConfigDict):
     raise ValueError(f'{path}: get_config() returned {type(config).__name__}, not a ConfigDict')
+  try:
+    files.to_json(config.to_dict())
+  except TypeError as error:
+    raise ValueError(
+      f'{path}: {error}, so that config.json could not keep it; take numbers of Python (int(x), '
+      'float(x)), text, True, False, and tuples of these'
+    ) from error
   if lacking := _lacking(config):
     raise ValueError(
       f'{path}: the configuration lacks {", ".join(lacking)}; begin with '
@@ -96,11 +110,12 @@ def of_run(folder: pathlib.Path) -> ConfigDict | None:
 def command(config: ConfigDict) -> str:
   """The shortest command that trains such a run, wherever data lie and whatever is evaluated."""
   loss = ('eval.ac_pj', 'eval.mac_pj') if config.train.get('energy_weight') else ()
-  values = fields.flatten(config.to_dict())
+  values, known = (fields.flatten(c.to_dict()) for c in (config, defaults()))
   own = {
     name: value
     for name, value in values.items()
-    if not fields.idle(name, values)
+    if (name in known or name.startswith('model.'))  # a file's own fields are no flags
+    and not fields.idle(name, values)
     and (name.split('.')[0] not in ('eval', 'test') or name in loss)
     and not (name.startswith('data.') and fields.may_change(name))
   }
@@ -142,13 +157,16 @@ def parse_flags(argv: list[str], config: ConfigDict) -> dict[str, Any]:
   try:
     config_flags.DEFINE_config_dict('config', config, about, sys_argv=argv)
     left = app.parse_flags_with_usage(argv)[1:]
-  except AttributeError as error:  # what ml_collections raises
+  except (AttributeError, IndexError, TypeError, ValueError) as error:  # what ml_collections raises
     sys.exit(f'unknown field of the configuration: {error}\nknown: {", ".join(known)}')
   if left:
     is_flag = left[0].startswith(('config.', 'config='))
     hint = f'did you mean --{left[0]}?' if is_flag else 'did you mean --config=...?'
     sys.exit(f'not understood: {" ".join(left)} ({hint} Flags come before anything else.)')
-  return config_flags.get_override_values(flags.FLAGS['config'])
+  given = config_flags.get_override_values(flags.FLAGS['config'])
+  for name in given.keys() - known.keys():
+    sys.exit(f'--config.{name} is a section: give its fields, --config.{name}.FIELD=VALUE')
+  return given
 
 
 def _last_of_each(arguments):
@@ -160,9 +178,11 @@ def _last_of_each(arguments):
   while i < len(arguments):
     name, equals, _ = arguments[i].lstrip('-').partition('=')
     is_field = arguments[i].startswith('-') and name.startswith('config.')
-    apart = is_field and not equals and i + 1 < len(arguments) and arguments[i + 1][:1] != '-'
-    units.append((name if is_field else None, arguments[i : i + 1 + apart]))
-    i += 1 + apart
+    value = (arguments[i + 1 :] or ['-'])[0]
+    apart = is_field and not equals and re.match(r'[^-]|-[\d.]|$', value)  # a number may be below 0
+    size = 1 + bool(apart)
+    units.append((name if is_field else None, arguments[i : i + size]))
+    i += size
   last = {name: i for i, (name, _) in enumerate(units)}
   return [a for i, (name, unit) in enumerate(units) if not name or last[name] == i for a in unit]
 

@@ -91,12 +91,17 @@ def main(_: list[str]) -> int:
     logging.set_verbosity(logging.WARNING)
   try:
     with signals.raised(), distributed.joined(args.coordinator, args.processes, args.process):
-      finished = run()
+      with signals.raised():  # anew: on joining, JAX takes SIGTERM for itself
+        finished = run()
   except signals.Stopped as stopped:
+    signals.ignored()
     console.complain(f'stopped {stopped}; the same command goes on')
     finished = False
   console.settle()
-  return 0 if finished else signals.STOPPED
+  if finished:
+    return 0
+  signals.ignored()
+  return signals.STOPPED
 
 
 def run() -> bool:

@@ -109,6 +109,7 @@ def checked_model(config: ConfigDict) -> tuple[Model, Any]:
       f'train.energy_weight is {config.train.energy_weight}, but {config.model.name} has no '
       'spikes that could cost less: leave it at 0'
     )
+  states.make_optimizer(config.train, total_steps=1)  # whose names are known before images are read
   variables = jax.eval_shape(model.init, jax.random.key(0))
   learning = [name for name, own in variables['params'].items() if own]
   for name in config.train.get('only', ()):
@@ -143,6 +144,10 @@ def prepare(config: ConfigDict, workdir: str | pathlib.Path) -> Prepared:
   train_images, held_out = data.hold_out(train_images, config.data.validation)
   per_epoch = data.steps_per_epoch(len(train_images), batch_size)
   total = config.train.steps or config.train.epochs * per_epoch
+  if total >= 2**31:
+    raise ValueError(
+      f'train.epochs is {config.train.epochs}, which are {total} steps; {2**31 - 1} are the most'
+    )
   if config.train.warmup_steps >= total:
     logging.warning(
       'train.warmup_steps is %d, and there are %d steps: the learning rate never gets to %g',

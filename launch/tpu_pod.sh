@@ -169,7 +169,7 @@ while [[ $# -gt 0 ]]; do
     --type=?*) type=${1#*=} ;;
     --runtime=?*) runtime=${1#*=} ;;
     --project=?*) project=${1#*=} ;;
-    --bucket=?*) bucket=${1#*=} ;;
+    --bucket=?*) bucket=${1#*=} bucket=${bucket#gs://} bucket=${bucket%/} ;; # gcsfuse wants the name
     --spot) spot=yes ;;
     --dry-run) dry_run=yes ;;
     -h | --help) usage; exit 0 ;;

@@ -8,10 +8,11 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 
 import pytest
 
-from fsvae_jax.run import writer
+from fsvae_jax.run import files, writer
 from tests import smoke
 
 pytestmark = pytest.mark.slow
@@ -43,6 +44,12 @@ def start(folder, *arguments, devices=1, stdout=subprocess.PIPE, **environment):
     text=True,
     errors='replace',
   )
+
+
+def free_port():
+  with socket.socket() as free:
+    free.bind(('localhost', 0))
+    return free.getsockname()[1]
 
 
 def told(process, line, number):
@@ -118,9 +125,7 @@ def assert_silent_success(process):
 
 def test_two_processes_evaluate_as_one(folder, run):
   before = figures(run)
-  with socket.socket() as free:
-    free.bind(('localhost', 0))
-    together = f'--coordinator=localhost:{free.getsockname()[1]}', '--processes=2'
+  together = f'--coordinator=localhost:{free_port()}', '--processes=2'
   metrics = "--config.eval.metrics=('reconstruction', 'fad')"
   arguments = '--mode=eval', f'--workdir={run}', metrics, '--config.eval.fad_epochs=2', *together
   group = [start(folder, *arguments, f'--process={i}', devices=2) for i in (0, 1)]
@@ -146,3 +151,40 @@ def test_a_signal_during_evaluation_ends_as_one_during_training(folder, run):
   process = start(folder, *arguments, '--config.eval.fad_epochs=3000')  # minutes of training
   code, printed = told(process, 'training the autoencoder', signal.SIGTERM)
   assert code == 75 and 'the same command goes on' in printed and 'Traceback' not in printed
+
+
+def test_a_signal_that_is_passed_on_twice_ends_as_one(folder):
+  with files.locked(folder / 'cache' / 'digits.lock'):  # what images are decoded under
+    arguments = '--config=digits', *SMALL, f'--workdir={folder}/twice'
+    process = start(folder, *arguments)
+    for line in process.stdout:
+      if 'waiting for another process' in line:
+        break
+    for _ in range(2):
+      process.send_signal(signal.SIGTERM)
+      time.sleep(0.1)
+    printed, _ = process.communicate(timeout=60)
+  assert process.returncode == 75 and 'the same command goes on' in printed
+
+
+def test_two_processes_are_stopped_wherever_they_are(folder):
+  group = f'--coordinator=localhost:{free_port()}', '--processes=2', f'--workdir={folder}/stopped'
+  arguments = '--config=digits', *SMALL, *group
+  with files.locked(folder / 'cache' / 'digits.lock'):
+    both = [start(folder, *arguments, f'--process={i}') for i in range(2)]
+    for line in both[0].stdout:
+      if 'waiting for another process' in line:
+        break
+    for process in both:
+      process.send_signal(signal.SIGTERM)
+    printed = [process.communicate(timeout=60)[0] for process in both]
+  assert [process.returncode for process in both] == [75, 75], printed
+
+
+def test_a_process_that_waits_for_the_others_hears_a_signal(folder):
+  group = f'--coordinator=localhost:{free_port()}', '--processes=2', '--process=0'
+  process = start(folder, '--config=digits', *SMALL, *group, f'--workdir={folder}/waiting')
+  time.sleep(15)
+  process.send_signal(signal.SIGTERM)
+  printed, _ = process.communicate(timeout=30)
+  assert process.returncode == 75 and 'the same command goes on' in printed

@@ -19,6 +19,15 @@ def get_config(width='narrow'):
   return config
 """
 
+WITH = """
+import numpy as np
+from fsvae_jax.configs import mnist
+
+def get_config():
+  config = mnist.get_config()
+  config.model.{}
+  return config
+"""
 WITHOUT = """
 from fsvae_jax.configs import mnist
 
@@ -132,6 +141,12 @@ def test_what_is_not_there_is_refused_and_the_known_are_named(text, own):
       WITHOUT.format('train'),
       'a.py: .* lacks train; begin with',
     ),
+    ('n.py', WITH.format('features = tuple(4 * 2 ** np.arange(2))'), 'n.py: .*int64.*int.x.'),
+    (
+      'i.py',
+      'def get_config():\n  return int("abc")',
+      r"i.py: invalid literal.*'abc' \(.*line 2\)",
+    ),
     ('b.py', WITHOUT.format('seed'), 'b.py: .* lacks seed; begin with'),
     ('c.py', WITHOUT.format('model.channels'), 'c.py: .* lacks model.channels; begin with'),
   ],
@@ -189,6 +204,21 @@ def test_the_command_of_a_loss_with_energy_says_what_a_spike_costs_and_no_places
   assert 'ac_pj' not in configuration.command(config)
   assert '--config.eval.ac_pj=0.5' in said and '--config.train.start=ann' in said
   assert 'images=7' not in said
+
+
+def test_a_frozen_configuration_is_one(tmp_path):
+  (tmp_path / 'f.py').write_text(
+    'from ml_collections import FrozenConfigDict\nfrom fsvae_jax.configs import mnist\n\n'
+    'def get_config():\n  return FrozenConfigDict(mnist.get_config())\n'
+  )
+  assert configuration.load(str(tmp_path / 'f.py')) == configuration.load('mnist')
+
+
+def test_a_field_of_ones_own_is_no_flag_of_the_command():
+  config = configuration.load('mnist')
+  with config.unlocked():
+    config.note = 'wide sweep 3'
+  assert configuration.command(config).endswith(' --config=mnist')
 
 
 def test_the_command_of_a_run_leaves_out_what_had_no_effect():

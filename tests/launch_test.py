@@ -142,7 +142,9 @@ def test_a_pod_is_created_installed_started_and_deleted(tmp_path, stand_in):
   gcloud = stand_in(
     'gcloud', f'if [[ $* == *format* ]]; then cat {state}; echo ACTIVE > {state}; fi'
   )
-  options = f'{POD} --spot --project=p --bucket=b -- --config=configs/mnist.py --config.seed=1'
+  options = (
+    f'{POD} --spot --project=p --bucket=gs://b/ -- --config=configs/mnist.py --config.seed=1'
+  )
   code, printed = run(f'tpu_pod.sh resume {options}', POLL_SECONDS='0')
   assert code == 0 and 'pod: WAITING_FOR_RESOURCES' in printed and 'pod: ACTIVE' in printed
   calls = [call[2:] for call in gcloud()]

@@ -60,8 +60,10 @@ def test_epochs_count_where_steps_do_not(parse):
 
 def test_of_a_field_given_twice_the_last_counts(parse):
   twice = '--config.model.features=(4,8)', '--config.seed=1', '--config.model.features', '(16,32)'
-  config = parse(*twice, '--config.seed=2')
+  below_zero = '--config.model.distance_weight', '-1', '--config.model.distance_weight', '-.5'
+  config = parse(*twice, '--config.seed=2', *below_zero)
   assert config.model.features == (16, 32) and config.seed == 2
+  assert config.model.distance_weight == -0.5
 
 
 @pytest.mark.parametrize(
@@ -82,6 +84,9 @@ def test_of_a_field_given_twice_the_last_counts(parse):
     (['--count=5'], '--count=5 is of --mode=generate, --mode=reconstruct, not of --mode=train'),
     (['--workdir='], '--workdir is empty: give a value, or leave it out'),
     (['--workdir=runs/a', '--config='], '--config is empty'),
+    (['--config.eval={"seeds": 1}'], 'eval is a section: give its fields, --config.eval.FIELD='),
+    (['--config.model.features[0]=16'], 'unknown field'),
+    (['--config.model.features.0=16'], 'unknown field'),
     (['--mode='], '--mode is empty: give a value'),
     (['--config.model.draws=0'], 'model.draws is 0; it must be an integer, at least 1'),
     (['--flagfile=flags.txt'], '--flagfile=flags.txt is not read'),

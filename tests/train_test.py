@@ -305,6 +305,19 @@ def test_a_wrong_configuration_fails_before_anything_is_written(
   assert not (tmp_path / 'run').exists()
 
 
+def test_a_name_that_is_not_known_is_told_before_images_are_read(ann, tmp_path, monkeypatch):
+  monkeypatch.setattr(train.data, 'load', None)
+  ann.train.schedule = 'step'
+  with pytest.raises(ValueError, match='unknown train.schedule'):
+    train.prepare(ann, tmp_path)
+
+
+def test_more_steps_than_can_be_counted_are_refused(ann, tmp_path):
+  ann.train.update(steps=0, epochs=10**8)
+  with pytest.raises(ValueError, match='train.epochs is 100000000, which are 20200000000 steps'):
+    train.prepare(ann, tmp_path)
+
+
 def test_a_field_of_another_model_is_named_before_anything_is_written(ann, tmp_path):
   with ann.unlocked():
     ann.model.classes = 3

@@ -55,6 +55,7 @@ def joined(
   try:
     yield
   except signals.Stopped as stopped:
+    signals.ignored()
     with contextlib.suppress(Exception):  # the store may be gone
       signs.give(f'stopped {stopped}')
       time.sleep(BEAT_SECONDS + 1)  # for the others to see the sign
@@ -96,10 +97,10 @@ def join(
       raise ValueError(f'{said}: give --processes and --process too')
     if ':' not in coordinator or not 0 <= process < processes:
       raise ValueError(f'{said}: a coordinator is HOST:PORT, processes are numbered from 0')
-    jax.distributed.initialize(coordinator, processes, process, local_device_ids=local)
+    _initialize(coordinator, processes, process, local_device_ids=local)
   elif launcher and processes != 1:
     try:
-      jax.distributed.initialize()
+      _initialize()
     except ValueError as error:
       raise ValueError(
         f'{said}, by {launcher}, but JAX does not find process 0 ({error}): give '
@@ -109,7 +110,25 @@ def join(
     raise ValueError(f'{said}: give --coordinator=HOST:PORT too')
   elif processes is None and _may_have_tpus():
     with contextlib.suppress(ValueError):  # raised where no TPU is, or one without other hosts
-      jax.distributed.initialize()
+      _initialize()
+
+
+def _initialize(*args, **kwargs):
+  """`jax.distributed.initialize`, which may wait for minutes, in a thread: signals are heard."""
+  failed: list[BaseException] = []
+
+  def work():
+    try:
+      jax.distributed.initialize(*args, **kwargs)
+    except BaseException as error:
+      failed.append(error)
+
+  thread = threading.Thread(target=work, daemon=True)
+  thread.start()
+  while thread.is_alive():
+    thread.join(0.1)  # handlers of signals run in between
+  if failed:
+    raise failed[0]
 
 
 def _may_have_tpus():
@@ -223,4 +242,6 @@ class _Signs:
       f'process {self._process} of {self._processes} ends because {why}. Checkpoints stay: start '
       'all processes again, with the same command, to go on from the newest'
     )
+    if self._process == 0:  # it has the store: JAX aborts those that have not read why
+      time.sleep(BEAT_SECONDS + 1)
     os._exit(code)

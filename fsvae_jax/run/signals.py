@@ -50,6 +50,13 @@ def noted() -> Iterator[threading.Event]:
     yield stop
 
 
+def ignored() -> None:
+  """From here on no signal changes how the program ends: launchers and wrappers repeat theirs."""
+  if threading.current_thread() is threading.main_thread():
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+      signal.signal(number, signal.SIG_IGN)
+
+
 @contextlib.contextmanager
 def _handled(handler):
   if threading.current_thread() is not threading.main_thread():

@@ -87,6 +87,10 @@ def test_files_that_do_not_fit_are_refused_before_anything_is_trained(config, tm
     evaluate.check(config)
 
 
+def test_the_autoencoder_can_be_trained():
+  train.checked_model(fad.autoencoder_config(mnist.get_config()))
+
+
 def test_a_place_that_cannot_keep_the_autoencoder_is_refused_at_once(tmp_path, monkeypatch):
   config = mnist.get_config()
   config.data.cache_dir = str(tmp_path / '[fast]')

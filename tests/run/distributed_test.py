@@ -173,6 +173,16 @@ def test_a_platform_that_is_not_there_is_named_with_the_ways_out(platform):
   assert f"JAX_PLATFORMS is '{platform}'" in words and 'cpu' in words and 'fsvae_jax[cuda]' in words
 
 
+@pytest.mark.parametrize('process', [0, 1])
+def test_the_process_that_keeps_the_signs_lets_the_others_read_before_it_ends(monkeypatch, process):
+  done = []
+  monkeypatch.setattr(distributed.jax, 'process_index', lambda: process)
+  monkeypatch.setattr(distributed.time, 'sleep', lambda seconds: done.append(seconds))
+  monkeypatch.setattr(distributed.os, '_exit', done.append)
+  distributed._Signs(client=None).end('it was stopped', 75)
+  assert done == ([distributed.BEAT_SECONDS + 1] * (process == 0) + [75])
+
+
 def test_the_last_sign_stays():
   store = {}
   signs = distributed._Signs(SimpleNamespace(key_value_set=lambda k, v, **_: store.update({k: v})))
