@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from fsvae_jax import evaluate
+from fsvae_jax import evaluate, train
 from fsvae_jax.configs import mnist
 from fsvae_jax.metrics import fad, frechet
 from fsvae_jax.run import sharding
