@@ -45,8 +45,8 @@ def devices(target):
   return topologies.get_topology_desc(target, 'tpu').devices
 
 
-def compile_step(on, batch, changed):
-  """The compiled training step of MNIST, some fields changed, for the devices `on`."""
+def lowered_step(on, batch, changed):
+  """The lowered training step of MNIST, some fields changed, for the devices `on`."""
   import jax
   import numpy as np
 
@@ -67,7 +67,7 @@ def compile_step(on, batch, changed):
     )
     images = jax.ShapeDtypeStruct((batch, 32, 32, 1), np.uint8, sharding=sharding.split(mesh))
     step = functools.partial(training_step.train_step, model, optimizer, config, 1000)
-    return jax.jit(step, donate_argnums=0).lower(state, {'image': images}, key).compile()
+    return jax.jit(step, donate_argnums=0).lower(state, {'image': images}, key)
 
 
 def total(text, weigh):
@@ -109,7 +109,7 @@ def cycles(operation, line):
 
 
 def main():
-  parser = fields.parser(__doc__, default=['model.dtype=bfloat16'])
+  parser = fields.parser(__doc__)
   parser.add_argument('--target', default='h200', help='h200, or a TPU topology as v5e:2x2')
   parser.add_argument('--batch', type=int, default=250, help='of all devices together')
   args = parser.parse_args()
@@ -119,12 +119,14 @@ def main():
   os.environ.setdefault('TPU_WORKER_HOSTNAMES', 'localhost')
   from fsvae_jax.compute import platform
 
-  begin = time.perf_counter()
+  changed = {'model.dtype': 'bfloat16'} | fields.parsed(args.fields)
   with platform.for_any():
-    compiled = compile_step(devices(args.target), args.batch, fields.parsed(args.fields))
+    lowered = lowered_step(devices(args.target), args.batch, changed)
+  begin = time.perf_counter()
+  compiled = lowered.compile()
   seconds = time.perf_counter() - begin
   memory = compiled.memory_analysis()
-  print(f'{args.target}, training step of batch {args.batch}, {" ".join(args.fields)}:')
+  print(f'{args.target}, training step of batch {args.batch}, {changed}:')
   print(f'  compiled in {seconds:.0f} s')
   print(f'  parameters and optimizer: {memory.argument_size_in_bytes / 1e9:.2f} GB a device')
   print(f'  beside them: {memory.temp_size_in_bytes / 1e9:.2f} GB a device')

@@ -8,7 +8,6 @@ neurons and timesteps in which it fires and does not in float64, or the other wa
 column is the measure for a gradient's error: how far the gradient moves with other draws.
 """
 
-import argparse
 import functools
 import pathlib
 
@@ -17,9 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from benchmarks import fields
 from benchmarks.tables import header, row
 from fsvae_jax import data, inference, models
-from fsvae_jax import main as program
 from fsvae_jax.compute import checks
 
 COMPARED = ('float32', 'bfloat16')
@@ -78,13 +77,11 @@ def compare(trained: inference.Trained, count: int) -> None:
 
 
 def main() -> None:
-  parser = argparse.ArgumentParser(
-    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-  )
+  parser = fields.parser(__doc__)
   parser.add_argument('--workdir', type=pathlib.Path, required=True)
   parser.add_argument('--images', type=int, default=32)
   args = parser.parse_args()
-  compare(inference.restore(program.recorded(args.workdir, None), args.workdir), args.images)
+  compare(fields.trained(args), args.images)
 
 
 if __name__ == '__main__':

@@ -7,14 +7,12 @@ import pathlib
 from fsvae_jax.fields import may_change
 
 
-def parser(doc, default=()):
+def parser(doc):
   """A benchmark's parser: its docstring is the help, `parsed` reads its arguments `fields`."""
   made = argparse.ArgumentParser(
     description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
   )
-  made.add_argument(
-    'fields', nargs='*', default=list(default), help='of the configuration, as model.timesteps=4'
-  )
+  made.add_argument('fields', nargs='*', help='of the configuration, as model.timesteps=4')
   return made
 
 
@@ -27,8 +25,19 @@ def new_file(text):
 
 def parsed(arguments):
   """{'section.field': value} of ['section.field=value', ...]."""
+  if strange := [argument for argument in arguments if '=' not in argument]:
+    raise SystemExit(f'not understood: {" ".join(strange)}; fields are as model.timesteps=4')
   pairs = dict(argument.split('=', 1) for argument in arguments)
   return {name: _value(text) for name, text in pairs.items()}
+
+
+def trained(args):
+  """The run in `--workdir`; fields say where its data lie."""
+  from fsvae_jax import inference, main
+
+  config = main.recorded(args.workdir, None)
+  config.update_from_flattened_dict(parsed(args.fields))
+  return inference.restore(config, args.workdir)  # which refuses another model
 
 
 def named(config, arguments):

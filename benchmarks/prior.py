@@ -9,22 +9,22 @@ many patterns, fitted to the posterior's for training images as model.latent 'mi
 Distances are in the code that evaluation uses, or with --fad_reference in the authors'; one seed.
 """
 
-import argparse
 import pathlib
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks import fields
 from benchmarks.tables import header, row
 from fsvae_jax import inference
-from fsvae_jax import main as program
 from fsvae_jax.compute import checks
 from fsvae_jax.compute.recurrence import at
 from fsvae_jax.metrics import fad, frechet
 from fsvae_jax.models import fsvae, inputs
 from fsvae_jax.models.latents import bernoulli, mixture
 from fsvae_jax.models.passes import Pass
+from fsvae_jax.report.names import TEST_IMAGES
 
 TRAINED_ON = 20_000  # training images at most that a mixture is fitted to
 
@@ -57,6 +57,9 @@ def begun(patterns: dict, count: int, timesteps: int) -> np.ndarray:
 def rows(trained: inference.Trained, components: list[int], authors: bool):
   """(what the prior begins with, distance), one after the other."""
   config = trained.config
+  theirs, test = TEST_IMAGES.get(config.data.name), len(trained.images('test'))
+  if authors and test != theirs:
+    raise ValueError(f"the authors' statistics are of {theirs} test images, here are {test}")
   checks.one_of('model.latent', config.model.latent, ('bernoulli', 'mixture'))
   nets = fsvae.networks_of(config.model)
   in_authors = lambda: fad.authors_space(config, trained.mesh)
@@ -85,14 +88,12 @@ def rows(trained: inference.Trained, components: list[int], authors: bool):
 
 
 def main():
-  parser = argparse.ArgumentParser(
-    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-  )
+  parser = fields.parser(__doc__)
   parser.add_argument('--workdir', type=pathlib.Path, required=True)
   parser.add_argument('--components', type=int, nargs='+', default=[1, 10, 50, 200])
   parser.add_argument('--fad_reference', default='')
   args = parser.parse_args()
-  trained = inference.restore(program.recorded(args.workdir, None), args.workdir)
+  trained = fields.trained(args)
   trained.config.eval.fad_reference = args.fad_reference
   header('the prior begins with', 'FAD')
   for begins, distance in rows(trained, args.components, bool(args.fad_reference)):

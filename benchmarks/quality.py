@@ -104,8 +104,10 @@ def main():
     with jax.set_mesh(sharding.make_mesh()):
       results[name] = reach(config, args.errors, args.every, args.most)
     if args.out:
-      written = files.read_json(args.out) | {named: results}
-      files.write_text(args.out, files.to_json(written, 1) + '\n')
+      with files.locked(args.out.with_name(f'.{args.out.name}.lock')):  # others may add, too
+        results = read(args.out, named) | {name: results[name]}
+        written = files.read_json(args.out) | {named: results}
+        files.write_text(args.out, files.to_json(written, 1) + '\n')
   table(results, args.errors)
 
 

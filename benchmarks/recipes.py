@@ -2,7 +2,8 @@
 
     python -m benchmarks.recipes --budget epochs --amount 1 --seeds 3            # every variant
     python -m benchmarks.recipes --budget minutes --amount 20 --only strong T=4  # some, equal time
-    python -m benchmarks.recipes --page docs/explanation/recipes.md              # trains nothing
+    R='--results benchmarks/results/recipes.jsonl'                               # those committed
+    python -m benchmarks.recipes $R --page docs/explanation/recipes.md           # trains nothing
     python -m benchmarks.recipes --picture samples.png    # of the budget's finished runs; neither
 
 The protocol: every tenth training image is held out and ranks the variants, by its reconstruction
@@ -16,6 +17,7 @@ import itertools
 import json
 import pathlib
 import re
+import signal
 import statistics
 import subprocess
 import sys
@@ -24,7 +26,7 @@ from PIL import Image, ImageDraw
 
 from benchmarks import fields
 from fsvae_jax import configuration, data
-from fsvae_jax.run import files, pictures, writer
+from fsvae_jax.run import files, pictures, signals, writer
 
 PROBE_STEPS = 40
 COMMON = {
@@ -120,14 +122,22 @@ def changed(variant, args):
   return COMMON | VARIANTS[variant] | fields.parsed(args.fields)
 
 
-def train(variant, seed, steps, args, workdir):
+class Unfinished(Exception):
+  """A run that has no figures to report."""
+
+
+def train(variant, seed, steps, args, workdir, **more):
   """Trains, and evaluates if all is done, as a process; its flags are those of fsvae_jax.main."""
-  flags = fields.flags(changed(variant, args))
+  flags = fields.flags(changed(variant, args) | more)
   flags += [f'--config.seed={seed}', f'--config.train.steps={steps}']
   if args.fad_reference:
     flags.append(f'--config.eval.fad_reference={args.fad_reference}')
   command = [sys.executable, '-m', 'fsvae_jax.main', f'--config={args.config}']
-  subprocess.run([*command, f'--workdir={workdir}', *flags], check=True)
+  code = subprocess.run([*command, f'--workdir={workdir}', *flags]).returncode
+  if code in (signals.STOPPED, -signal.SIGINT):
+    sys.exit(signals.STOPPED)
+  if code:
+    raise Unfinished(f'{workdir} ended with {code}')
 
 
 def rate(workdir):
@@ -157,7 +167,7 @@ def steps_of(variant, args, folder):
   if args.budget == 'epochs':
     images = args.amount * epoch(args)
   else:
-    train(variant, 0, PROBE_STEPS, args, folder / 'probe')
+    train(variant, 0, PROBE_STEPS, args, folder / 'probe', **{'eval.metrics': ()})
     images = args.amount * 60 * rate(folder / 'probe')
   return max(1, round(images / batch_size(variant, args)))
 
@@ -174,6 +184,8 @@ def finished(variant, seed, args, workdir):
   """The line of a finished run: what it was, what it cost, its figures."""
   evaluated = files.read_json(workdir / 'eval.json')
   last = writer.read_metrics(workdir)[-1]
+  if 'validation/reconstruction' not in last:  # it was killed before it wrote the line
+    raise Unfinished(f'{workdir} lacks the line of its last step in metrics.jsonl: remove it')
   images = last['step'] * batch_size(variant, args)
   return {
     'config': fields.named(args.config, args.fields),
@@ -184,15 +196,26 @@ def finished(variant, seed, args, workdir):
     'images': images,
     'images_per_s': round(rate(workdir), 1),
     'minutes': round(images / rate(workdir) / 60, 1),
-    'validation': last.get('validation/reconstruction'),
+    'validation': last['validation/reconstruction'],
+    'fsvae_jax': evaluated['run'].get('fsvae_jax'),
     'parameters': evaluated['run']['parameters'],
   } | {name: figure['mean'] for name, figure in evaluated['figures'].items()}
 
 
 def read(path):
   """The lines of finished runs, oldest first."""
-  text = path.read_text('utf-8') if path.exists() else ''
-  return [json.loads(line) for line in text.splitlines()]
+  lines = path.read_text('utf-8').splitlines() if path.exists() else []
+  try:
+    return [json.loads(line) for line in lines]
+  except ValueError as error:
+    number = next(i for i, line in enumerate(lines, 1) if error.doc == line)
+    sys.exit(f'{path}, line {number} is damaged ({error}): take it out, and start again')
+
+
+def add(path, row):
+  """Adds a line to those that are there by now: another study may have added some."""
+  with files.locked(path.with_name(f'.{path.name}.lock')):
+    files.write_text(path, ''.join(f'{json.dumps(r)}\n' for r in [*read(path), row]))
 
 
 def page(rows):
@@ -263,7 +286,7 @@ def main():
   parser.add_argument('--amount', type=float, default=1.0, help='of epochs or minutes a run')
   parser.add_argument('--seeds', type=int, default=3, help='trainings of a variant')
   parser.add_argument('--only', nargs='+', choices=VARIANTS, default=list(VARIANTS))
-  parser.add_argument('--results', type=fields.new_file, default='benchmarks/results/recipes.jsonl')
+  parser.add_argument('--results', type=fields.new_file, default='runs/recipes/results.jsonl')
   parser.add_argument('--runs', type=pathlib.Path, default='runs/recipes', help='their workdirs')
   parser.add_argument('--fad_reference', help="folder with the authors' FAD files")
   parser.add_argument('--page', type=pathlib.Path, help='write the tables there; train nothing')
@@ -277,18 +300,28 @@ def main():
   named, budget = fields.named(args.config, args.fields), f'{args.amount:g} {args.budget}'
   group = args.runs / re.sub(r'[^\w.,=+-]', '_', f'{named} {budget}')
   if args.picture:
-    runs = grouped(read(args.results))[named, budget]
+    runs = grouped(read(args.results)).get((named, budget))
+    if not runs:
+      parser.error(f'{args.results} has no finished run of {named}, {budget}')
     of = lambda variant: first_row(workdir_of(group, variant, 0), runs[variant][0]['steps'])
     picture({variant: of(variant) for variant in runs}).save(args.picture)
     return
+  signal.signal(signal.SIGINT, lambda *_: None)  # the run hears it too: it saves, and ends this
+  failed = []
   for seed, variant in itertools.product(range(args.seeds), args.only):
     rows = read(args.results)
     done = {(row['config'], row['budget'], row['variant'], row['seed']) for row in rows}
     if (named, budget, variant, seed) not in done:
-      row = run(variant, seed, args, workdir_of(group, variant, seed))
+      try:
+        row = run(variant, seed, args, workdir_of(group, variant, seed))
+      except Unfinished as error:
+        failed.append(f'{variant}, seed {seed}: {error}')
+        continue
       print(json.dumps(row), flush=True)
-      files.write_text(args.results, ''.join(f'{json.dumps(r)}\n' for r in [*rows, row]))
+      add(args.results, row)
   print(page(read(args.results)))
+  if failed:
+    sys.exit('\n'.join(['not finished:', *failed]))
 
 
 if __name__ == '__main__':

@@ -7,15 +7,14 @@ that tdBN is folded into them. Errors are mean squared errors of reconstructed t
 same draws, with one layer rounded and, in the last line, all of them.
 """
 
-import argparse
 import pathlib
 
 import jax
 import numpy as np
 
+from benchmarks import fields
 from benchmarks.tables import header, row
 from fsvae_jax import data, inference
-from fsvae_jax import main as program
 from fsvae_jax.exchange import nir, nir_record
 
 
@@ -44,27 +43,38 @@ def error(trained: inference.Trained, variables: dict, images: np.ndarray) -> fl
 
 
 def main() -> None:
-  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser = fields.parser(__doc__)
   parser.add_argument('--workdir', type=pathlib.Path, required=True)
   parser.add_argument('--images', type=int, default=180)
   parser.add_argument('--bits', default='8,4')
   args = parser.parse_args()
-  trained = inference.restore(program.recorded(args.workdir, None), args.workdir)
+  trained = fields.trained(args)
   images = np.asarray(trained.images('test')[: args.images])
   variables, bits = jax.device_get(trained.variables), [int(n) for n in args.bits.split(',')]
   model = trained.config.model
   recorded = nir_record.record(model, variables, np.asarray(data.normalize(images[:1])))
-  graphs = (nir.graphs(model, variables, nir.Options(upsampling=u)) for u in ('affine', 'dilated'))
-  rows, others = (nir_record.table(of, variables, recorded) for of in graphs)
+  tables, refusals = {}, []
+  for upsampling in ('affine', 'dilated'):
+    try:
+      graphs = nir.graphs(model, variables, nir.Options(upsampling=upsampling))
+      tables[upsampling] = nir_record.table(graphs, variables, recorded)
+    except ValueError as reason:  # as matrices, layers of MNIST's size are too large
+      refusals.append(f'not as {upsampling}: {reason}')
+  if not tables:
+    raise ValueError('; '.join(refusals))
+  rows = next(iter(tables.values()))
   titles = ['layer', 'neurons', 'synapses', 'fan-in', 'fan-out', 'weights', 'affine', 'dilated']
   header(*titles, *(f'error, {n} bits' for n in bits))
-  for layer, other in zip(rows, others, strict=True):
+  for i, layer in enumerate(rows):
+    own = [tables[u][i]['node_weights'] if u in tables else '-' for u in ('affine', 'dilated')]
     errors = [error(trained, with_rounded(variables, [layer['layer']], n), images) for n in bits]
     layer['fan_in'] = round(layer['fan_in'], 1)
-    cells = [*layer.values(), other['node_weights'], *(f'{e:.5f}' for e in errors)]
+    cells = [x for name, x in layer.items() if name != 'node_weights']
+    cells += [*own, *(f'{e:.5f}' for e in errors)]
     row(*(f'{x:,}' if isinstance(x, int | float) else x for x in cells))
   layers = [layer['layer'] for layer in rows]
   errors = [error(trained, with_rounded(variables, layers, n), images) for n in bits]
+  print('\n'.join(refusals))
   print(f'all layers: {errors}; not rounded: {error(trained, variables, images):.5f}')
 
 

@@ -213,7 +213,7 @@ def run(only, batches, **kwargs):
       results['train_images_per_s'][batch] = speed
       results['peak_memory_gb'][batch] = peak_gb
       reached = speed * GFLOP_PER_TRAINED_IMAGE, f'{speed / ceiling:.0%}'
-      if {'model.timesteps', 'model.features', 'model.draws'} & set(kwargs.get('changed') or ()):
+      if any(name.startswith('model.') for name in kwargs.get('changed') or ()):
         reached = '-', '-'  # GFLOP are the published model's
       row(batch, speed, *reached, peak_gb, MNIST_IMAGES / speed)
   if 'train' in only and on_cpu:
@@ -287,8 +287,14 @@ def main():
     what, kwargs = json.loads(args.measure)
     print(json.dumps(measure(what, **kwargs)))
     return
+  changed = fields.parsed(args.fields)
+  instead = {'model.dtype': '--dtype', 'train.batch_size': '--batches'}
+  if 'timesteps' in args.only:
+    instead['model.timesteps'] = '--only without timesteps'
+  for name in changed.keys() & instead:
+    parser.error(f'{name} is what this measures: give {instead[name]}')
   kwargs = {'dtype': args.dtype, 'repetitions': args.repetitions, 'seconds': args.seconds}
-  results = run(args.only, args.batches, changed=fields.parsed(args.fields), **kwargs)
+  results = run(args.only, args.batches, changed=changed, **kwargs)
   if args.out:
     files.write_text(args.out, files.to_json(results, 1) + '\n')
 

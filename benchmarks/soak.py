@@ -104,6 +104,8 @@ def main():
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT)
 
   whole, cut = args.workdir / 'whole', args.workdir / 'cut'
+  if whole.exists() or cut.exists():
+    parser.error(f'{args.workdir} has runs already: name another folder')
   memory = watch(lambda: start(whole), whole)
   rng = random.Random(args.seed)
   result = disturb(lambda: start(cut), cut, args.kills, rng, within=10)

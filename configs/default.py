@@ -12,7 +12,7 @@ def get_config():
   config.data.name = 'mnist'  # digits, mnist, fashion_mnist, cifar10, celeb_a
   # Instead of TFDS: a folder of IDX files, of ArrayRecord files, of images, or a .npz/.npy file.
   config.data.path = ''
-  config.data.tfds_dir = ''  # where TFDS keeps its data; '' is ~/tensorflow_datasets
+  config.data.tfds_dir = ''  # of TFDS; '': $TFDS_DATA_DIR, or ~/tensorflow_datasets
   config.data.cache_dir = '~/.cache/fsvae_jax'  # decoded images, one memory-mapped array a split
   config.data.decoded_gb = 32.0  # a larger split is not decoded into that cache, but streamed
   config.data.validation = 0  # n: of n training images, one is not trained on but chooses the best

@@ -62,8 +62,9 @@ def load(text: str) -> ConfigDict:
     try:
       config = get_config(*arguments)
     except (ValueError, FileNotFoundError) as error:  # of the file's own, which it does not name
-      line = traceback.extract_tb(error.__traceback__)[-1]
-      raise ValueError(f'{path}: {error} ({line.filename}, line {line.lineno})') from error
+      frames = traceback.extract_tb(error.__traceback__)
+      line = [frame.lineno for frame in frames if frame.filename == str(path)][-1]
+      raise ValueError(f'{path}, line {line}: {error}') from error
   if isinstance(config, FrozenConfigDict):
     config = ConfigDict(config)
   if not isinstance(config, ConfigDict):
@@ -157,7 +158,7 @@ def parse_flags(argv: list[str], config: ConfigDict) -> dict[str, Any]:
   try:
     config_flags.DEFINE_config_dict('config', config, about, sys_argv=argv)
     left = app.parse_flags_with_usage(argv)[1:]
-  except (AttributeError, IndexError, TypeError, ValueError) as error:  # what ml_collections raises
+  except (AttributeError, LookupError, TypeError, ValueError) as error:  # of ml_collections
     sys.exit(f'unknown field of the configuration: {error}\nknown: {", ".join(known)}')
   if left:
     is_flag = left[0].startswith(('config.', 'config='))

@@ -177,8 +177,9 @@ def train_autoencoder(config: ConfigDict, images_of: Callable[[str], data.Images
   with distributed.alone(workdir.with_name(f'{workdir.name}.lock')):
     if sharding.from_first((workdir / 'finished').exists() and workdirs.has_checkpoints(workdir)):
       return
-    if jax.process_index() == 0:  # of another autoencoder
-      (workdir / 'test_statistics.npz').unlink(missing_ok=True)
+    if jax.process_index() == 0:  # of one that is gone
+      for name in ('finished', 'test_statistics.npz'):
+        (workdir / name).unlink(missing_ok=True)
     console.say(f'training the autoencoder of the Frechet distance, once, in {workdir}')
     done, _ = train.train_and_evaluate(own, workdir)
     if not done:
@@ -280,7 +281,7 @@ def named_runs(config: ConfigDict) -> list[pathlib.Path]:
     ValueError, FileNotFoundError: naming one that has no figures, or those of another data set.
   """
   text = config.eval.compare.strip()
-  one = text and (files.expand(text, 'eval.compare') / 'eval.json').is_file()  # it may have commas
+  one = text and os.path.isfile(files.expand(text, 'eval.compare') / 'eval.json')  # with commas
   names = [text] if one else filter(None, map(str.strip, text.split(',')))
   folders = [files.expand(name, 'eval.compare') for name in names]
   for folder in folders:

@@ -147,6 +147,7 @@ class Trained(NamedTuple):
     label_N = np.asarray(label)
     if label_N.dtype.kind in 'iu':  # JAX's would be of 32 bits
       inputs.check_label(self.model.classes, int(label_N.max(initial=0)))
+      label_N = label_N if label_N.dtype.kind == 'u' else np.maximum(label_N, -1)
     label_N = np.asarray(checks.integers('label', label_N, *shape)).astype(np.int32)
     return (np.broadcast_to(label_N, (count,)),)
 

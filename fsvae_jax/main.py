@@ -91,17 +91,15 @@ def main(_: list[str]) -> int:
     logging.set_verbosity(logging.WARNING)
   try:
     with signals.raised(), distributed.joined(args.coordinator, args.processes, args.process):
-      with signals.raised():  # anew: on joining, JAX takes SIGTERM for itself
-        finished = run()
+      finished = run()
   except signals.Stopped as stopped:
     signals.ignored()
     console.complain(f'stopped {stopped}; the same command goes on')
     finished = False
+  if not finished:
+    signals.ignored()
   console.settle()
-  if finished:
-    return 0
-  signals.ignored()
-  return signals.STOPPED
+  return 0 if finished else signals.STOPPED
 
 
 def run() -> bool:

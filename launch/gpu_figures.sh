@@ -15,6 +15,14 @@ out=$(cd "$out" && pwd)
 cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.."
 [[ -x .venv/bin/python ]] && default=.venv/bin/python || default=python3
 code=0
+pid=
+trap '[[ $pid ]] && kill -- "-$pid"; exit 130' INT TERM HUP # timeout gives a part a group of its own
+asked="$batches ${REPETITIONS:-20} ${SECONDS_EACH:-3} $*"
+if [[ -e $out/asked && $(<"$out/asked") != "$asked" ]]; then
+  echo "$out has figures of other settings ($(<"$out/asked")): name another folder" >&2
+  exit 1
+fi
+printf '%s\n' "$asked" >"$out/asked"
 
 part() { # part NAME SECONDS MODULE ARGUMENTS: a process of its own, its JSON and its table
   local name=$1 seconds=$2 module=$3
@@ -22,7 +30,9 @@ part() { # part NAME SECONDS MODULE ARGUMENTS: a process of its own, its JSON an
   [[ -s $out/$name.json ]] && return
   echo "== $name"
   timeout "$seconds" "${PYTHON:-$default}" -m "$module" --out "$out/$name.json" "$@" \
-    >"$out/$name.md" 2>"$out/$name.log" || {
+    >"$out/$name.md" 2>"$out/$name.log" &
+  pid=$!
+  wait "$pid" || {
     echo "$name did not finish: see $out/$name.log"
     code=1
   }

@@ -62,7 +62,7 @@ def examples(images, labels):
 
 def prepare(name, idx_dir, tfds_dir):
   """Writes both splits of the data set `name` below `tfds_dir`."""
-  folder = files.expand(tfds_dir, '--tfds_dir')
+  folder = files.expand(tfds_dir, '--tfds_dir') if tfds_dir else None  # where a training looks
   idx_dir = files.expand(idx_dir, '--idx_dir')
   if not idx_dir.is_dir():
     raise FileNotFoundError(f'--idx_dir {idx_dir} is no folder')
@@ -77,7 +77,7 @@ def prepare(name, idx_dir, tfds_dir):
   builder.download_and_prepare()
   for split in NAMES:
     count = len(builder.as_data_source(split=split))
-    console.say(f'{name} {split}: {count} examples in {folder}')
+    console.say(f'{name} {split}: {count} examples in {builder.data_path}')
 
 
 def main():
@@ -86,7 +86,7 @@ def main():
   )
   parser.add_argument('--name', required=True, choices=('mnist', 'fashion_mnist'))
   parser.add_argument('--idx_dir', required=True)
-  parser.add_argument('--tfds_dir', default='~/tensorflow_datasets')
+  parser.add_argument('--tfds_dir', help='default: $TFDS_DATA_DIR, or ~/tensorflow_datasets')
   args = parser.parse_args()
   try:
     prepare(args.name, args.idx_dir, args.tfds_dir)

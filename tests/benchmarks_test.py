@@ -10,6 +10,7 @@ import math
 import pathlib
 import signal
 import sys
+import types
 
 import jax
 import nir
@@ -204,7 +205,7 @@ def test_soak_trains_twice_to_the_same_parameters(main, tmp_path):
 def test_streaming_reads_and_trains(main, monkeypatch, tmp_path):
   monkeypatch.setattr(streaming.subprocess, 'Popen', Run)
   monkeypatch.setattr(soak, 'watch', lambda start, workdir: start() and [(5, 0.5), (9, 0.6)])
-  flags = '--folder', tmp_path, '--gb', '0.004', '--steps', '10', '--seconds', '0.1'
+  flags = '--folder', tmp_path / 'set', '--gb', '0.004', '--steps', '10', '--seconds', '0.1'
   small = 'train.batch_size=8', 'test.images=8', 'model.timesteps=2', 'model.features=(4,4)'
   result = json.loads(main(streaming, *flags, *small, f'data.cache_dir={tmp_path}/cache'))
   assert_finite(result)
@@ -232,12 +233,12 @@ class Study:
   """In the place of processes that train: what each was asked for, and figures that follow."""
 
   def __init__(self):
-    self.trained = []
+    self.trained, self.codes = [], {}
 
-  def __call__(self, command, check):
+  def __call__(self, command):
     given = dict(word.removeprefix('--').split('=', 1) for word in command if '=' in word)
     names = {n.removeprefix('config.') for n in given if n.startswith('config.')}
-    assert check and names <= set(fields.flatten(configuration.load(given['config'])))
+    assert names <= set(fields.flatten(configuration.load(given['config'])))
     workdir, steps = pathlib.Path(given['workdir']), int(given['config.train.steps'])
     self.trained.append((workdir.parent.name, int(given['config.seed']), steps))
     out = writer.Writer(workdir)
@@ -247,6 +248,7 @@ class Study:
     figures = {'fad': {'mean': 10.0 + int(given['config.seed'])}}
     evaluated = {'run': {'parameters': 7}, 'figures': figures}
     (workdir / 'eval.json').write_text(json.dumps(evaluated))
+    return types.SimpleNamespace(returncode=self.codes.get(workdir.parent.name, 0))
 
 
 def test_recipes_train_what_is_not_finished_and_rank_by_held_out_images(
@@ -287,6 +289,31 @@ def test_an_epoch_of_a_study_is_the_images_that_are_not_held_out(mnist, tmp_path
   path = [f'data.path={mnist}', f'data.cache_dir={tmp_path}', 'data.validation=4']
   count = len(np.load(mnist)['train'])
   assert recipes.epoch(argparse.Namespace(config='mnist', fields=path)) == count - count // 4
+
+
+def test_a_run_that_fails_is_named_and_leaves_the_others_of_a_study(main, monkeypatch, tmp_path):
+  study = Study()
+  study.codes = {'T=4': 1}
+  monkeypatch.setattr(recipes.subprocess, 'run', study)
+  monkeypatch.setattr(recipes, 'epoch', lambda args: 54_000)
+  results = tmp_path / 'r.jsonl'
+  flags = '--only', 'T=4', 'T=2', '--results', results, '--runs', tmp_path / 'runs', '--seeds', 1
+  with pytest.raises(SystemExit, match='not finished:\nT=4, seed 0: .*/T=4/0 ended with 1'):
+    main(recipes, *flags)
+  assert [row['variant'] for row in recipes.read(results)] == ['T=2']
+  recipes.add(results, {**recipes.read(results)[0], 'config': 'another'})
+  study.codes = {'T=4': 75}  # told to stop
+  with pytest.raises(SystemExit, match='75'):
+    main(recipes, *flags)
+  study.codes = {}
+  lines = tmp_path / 'runs/mnist_1_epochs/T=4/0/metrics.jsonl'
+  lines.write_text('{"step": 5, "images_per_s": 4.0}\n')
+  arguments = argparse.Namespace(config='mnist', fields=[], amount=1, budget='epochs')
+  with pytest.raises(recipes.Unfinished, match='lacks the line of its last step'):
+    recipes.finished('T=4', 0, arguments, lines.parent)
+  results.write_text(results.read_text() + '{"con')
+  with pytest.raises(SystemExit, match='r.jsonl, line 3 is damaged'):
+    recipes.read(results)
 
 
 def test_recipes_of_other_fields_are_other_recipes(main, monkeypatch, tmp_path):

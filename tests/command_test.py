@@ -182,9 +182,13 @@ def test_two_processes_are_stopped_wherever_they_are(folder):
 
 
 def test_a_process_that_waits_for_the_others_hears_a_signal(folder):
-  group = f'--coordinator=localhost:{free_port()}', '--processes=2', '--process=0'
+  port = free_port()
+  group = f'--coordinator=localhost:{port}', '--processes=2', '--process=0'
   process = start(folder, '--config=digits', *SMALL, *group, f'--workdir={folder}/waiting')
-  time.sleep(15)
+  deadline = time.monotonic() + 120
+  while socket.socket().connect_ex(('localhost', port)):
+    assert time.monotonic() < deadline
+    time.sleep(0.1)
   process.send_signal(signal.SIGTERM)
   printed, _ = process.communicate(timeout=30)
   assert process.returncode == 75 and 'the same command goes on' in printed

@@ -407,7 +407,11 @@ def test_an_autoencoder_whose_checkpoints_are_gone_is_trained_anew(tmp_path, mon
   monkeypatch.setattr(train, 'train_and_evaluate', train_it)
   evaluate.train_autoencoder(config, images_of)
   assert [workdir for _, workdir in trained] == [folder]
-  assert not (folder / 'test_statistics.npz').exists()
+  assert not (folder / 'test_statistics.npz').exists() and (folder / 'finished').exists()
+  monkeypatch.setattr(train, 'train_and_evaluate', lambda *_: (False, {}))
+  with pytest.raises(signals.Stopped):
+    evaluate.train_autoencoder(config, images_of)
+  assert not (folder / 'finished').exists()  # a half-trained one is none
 
 
 def test_an_evaluation_waits_for_another_of_the_same_run(run, monkeypatch):
@@ -422,10 +426,13 @@ def test_an_evaluation_waits_for_another_of_the_same_run(run, monkeypatch):
 
   monkeypatch.setattr(evaluate, 'about', about)
   monkeypatch.setattr(files, 'NOTICE_SECONDS', 0.01)
+  waiting = threading.Event()
+  told = lambda text, *_: 'waiting for another' in text and waiting.set()
+  monkeypatch.setattr(files.logging, 'warning', told)
   with ThreadPoolExecutor() as pool:
     with files.locked(workdir / '.eval.lock'):
       other = pool.submit(evaluate.evaluate, config, workdir)
-      assert not begun.wait(3)
+      assert waiting.wait(60) and not begun.wait(0.5)
     assert begun.wait(20) and isinstance(other.exception(), signals.Stopped)
 
 

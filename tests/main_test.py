@@ -87,6 +87,7 @@ def test_of_a_field_given_twice_the_last_counts(parse):
     (['--config.eval={"seeds": 1}'], 'eval is a section: give its fields, --config.eval.FIELD='),
     (['--config.model.features[0]=16'], 'unknown field'),
     (['--config.model.features.0=16'], 'unknown field'),
+    (['--config.seed.x=1'], 'unknown field'),
     (['--mode='], '--mode is empty: give a value'),
     (['--config.model.draws=0'], 'model.draws is 0; it must be an integer, at least 1'),
     (['--flagfile=flags.txt'], '--flagfile=flags.txt is not read'),

@@ -4,7 +4,8 @@
 # A trained model lives in a folder of checkpoints and in this package. This page takes it to three
 # other places: a file of weights, a program that needs JAX alone, and spiking graphs that
 # neuromorphic simulators and chips read. Each comes back, and is compared. The model is that of
-# [the first tutorial](train.md): the same call finds it trained, or trains it now.
+# [the first tutorial](train.md): the same call finds it trained, or trains it now. The libraries
+# come with `pip install 'fsvae_jax[nir,stablehlo]'`.
 
 # %%
 import jax

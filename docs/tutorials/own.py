@@ -14,7 +14,7 @@ from flax import linen as nn
 from fsvae_jax import configuration, inference, samples, train
 from fsvae_jax.models.interface import Latent
 from fsvae_jax.models.latents import LATENTS
-from fsvae_jax.run import pictures
+from fsvae_jax.run import pictures, writer
 from fsvae_jax.spiking.surrogate import SURROGATES
 
 
@@ -25,9 +25,11 @@ def trained(name, **fields):
   config.model.latent = 'bernoulli'  # the published one
   config.train.update(steps=100, test_every=0, log_every=100)
   config.model.update(fields)
-  _, last = train.train_and_evaluate(config, f'runs/own/{name}')
+  train.train_and_evaluate(config, f'runs/own/{name}')
+  model = inference.restore(config, f'runs/own/{name}')
+  last = writer.read_metrics(model.workdir)[-1]  # also of a run that was finished before
   figures = {key: round(value, 4) for key, value in last.items() if key.startswith('test/')}
-  return inference.restore(config, f'runs/own/{name}'), figures
+  return model, figures
 
 
 # %% [markdown]
@@ -101,7 +103,8 @@ LATENTS['coins'] = coins
 # %% [markdown]
 # ## Trained and compared
 #
-# `bernoulli` has the published latent; its surrogate, the triangle, and its optimiser are those of
+# A finished run in `runs/own` is not trained again: remove it after changing a part. `bernoulli`
+# has the published latent; its surrogate, the triangle, and its optimiser are those of
 # `digits`.
 
 # %%

@@ -59,7 +59,7 @@ def load(path: pathlib.Path, dim: int | None = None) -> Gaussian:
   if not path.is_file():
     raise FileNotFoundError(f'no statistics at {path}')
   with faults.told(path, 'statistics', 'get it anew'):
-    with np.lib.npyio.NpzFile(path.open('rb'), own_fid=True) as arrays:
+    with path.open('rb') as file, np.lib.npyio.NpzFile(file) as arrays:
       found = {name: np.asarray(arrays[name], float) for name in arrays}
   if not {'mu', 'sigma'} <= set(found):
     raise ValueError(f'{path} has {", ".join(found)}; expected mu and sigma')

@@ -20,7 +20,7 @@ from fsvae_jax.run import console, files, signals
 
 BEAT_SECONDS = 2  # between two signs of life of a process
 SILENT_SECONDS = 20  # without one, it is taken for dead, and the others end
-MEETING_MS = 3_600_000  # that processes wait for each other, as one may compile for long
+MEETING_MS = 7 * 24 * 3_600_000  # for each other; signs of life tell who is gone
 
 # Variables in which launchers tell a process: how many there are, which it is, which on its node.
 LAUNCHERS = {
@@ -44,28 +44,29 @@ def joined(
   Args: as `join` has them.
   """
   join(coordinator, processes, process)
-  _check_devices()
-  if jax.process_count() == 1:
-    yield
-    return
-  multihost_utils.sync_global_devices('joined')  # connections are made while all are here
-  faulthandler.disable()  # where JAX ends the process itself, its message is the one to read
-  signs = _Signs(jax_distributed.global_state.client)
-  threading.Thread(target=signs.watch, daemon=True).start()
-  try:
-    yield
-  except signals.Stopped as stopped:
-    signals.ignored()
-    with contextlib.suppress(Exception):  # the store may be gone
-      signs.give(f'stopped {stopped}')
-      time.sleep(BEAT_SECONDS + 1)  # for the others to see the sign
-    signs.end(f'it was stopped {stopped}', signals.STOPPED)
-  except BaseException as error:
-    console.complain(traceback.format_exc().rstrip())
-    with contextlib.suppress(Exception):
-      signs.give(f'failed: {type(error).__name__}: {error}')
-    signs.end('of this error (if a connection was lost: another process ended first)')
-  signs.give('done')
+  with signals.raised():  # anew: on joining, JAX has taken SIGTERM for itself
+    _check_devices()
+    if jax.process_count() == 1:
+      yield
+      return
+    multihost_utils.sync_global_devices('joined')  # connections are made while all are here
+    faulthandler.disable()  # where JAX ends the process itself, its message is the one to read
+    signs = _Signs(jax_distributed.global_state.client)
+    threading.Thread(target=signs.watch, daemon=True).start()
+    try:
+      yield
+    except signals.Stopped as stopped:
+      signals.ignored()
+      with contextlib.suppress(Exception):  # the store may be gone
+        signs.give(f'stopped {stopped}')
+        time.sleep(BEAT_SECONDS + 1)  # for the others to see the sign
+      signs.end(f'it was stopped {stopped}', signals.STOPPED)
+    except BaseException as error:
+      console.complain(traceback.format_exc().rstrip())
+      with contextlib.suppress(Exception):
+        signs.give(f'failed: {type(error).__name__}: {error}')
+      signs.end('of this error (if a connection was lost: another process ended first)')
+    signs.give('done')
 
 
 def join(
@@ -97,10 +98,11 @@ def join(
       raise ValueError(f'{said}: give --processes and --process too')
     if ':' not in coordinator or not 0 <= process < processes:
       raise ValueError(f'{said}: a coordinator is HOST:PORT, processes are numbered from 0')
-    _initialize(coordinator, processes, process, local_device_ids=local)
+    initialize = jax.distributed.initialize
+    _heard(initialize, coordinator, processes, process, local_device_ids=local)
   elif launcher and processes != 1:
     try:
-      _initialize()
+      _heard(jax.distributed.initialize)
     except ValueError as error:
       raise ValueError(
         f'{said}, by {launcher}, but JAX does not find process 0 ({error}): give '
@@ -110,16 +112,16 @@ def join(
     raise ValueError(f'{said}: give --coordinator=HOST:PORT too')
   elif processes is None and _may_have_tpus():
     with contextlib.suppress(ValueError):  # raised where no TPU is, or one without other hosts
-      _initialize()
+      _heard(jax.distributed.initialize)
 
 
-def _initialize(*args, **kwargs):
-  """`jax.distributed.initialize`, which may wait for minutes, in a thread: signals are heard."""
+def _heard(function, *args, **kwargs):
+  """`function(...)`, which may wait for long, in a thread, so that signals are heard meanwhile."""
   failed: list[BaseException] = []
 
   def work():
     try:
-      jax.distributed.initialize(*args, **kwargs)
+      function(*args, **kwargs)
     except BaseException as error:
       failed.append(error)
 
@@ -158,7 +160,7 @@ def meet() -> None:
   if jax.process_count() > 1:
     name = f'meeting {next(_meetings)}'
     client: Any = jax_distributed.global_state.client
-    client.wait_at_barrier(name, MEETING_MS)
+    _heard(client.wait_at_barrier, name, MEETING_MS)
 
 
 _meetings = itertools.count()
@@ -201,7 +203,8 @@ class _Signs:
   """
 
   def __init__(self, client):
-    self._client, self._done, self._giving = client, False, threading.Lock()
+    self._client, self._done = client, False
+    self._giving, self._ending = threading.Lock(), threading.Lock()
     self._process, self._processes = jax.process_index(), jax.process_count()
 
   def give(self, sign):
@@ -238,6 +241,7 @@ class _Signs:
 
   def end(self, why, code=1):
     """Ends this process at once: an orderly end would wait for the others."""
+    self._ending.acquire()  # for good: the first reason counts
     console.complain(
       f'process {self._process} of {self._processes} ends because {why}. Checkpoints stay: start '
       'all processes again, with the same command, to go on from the newest'

@@ -24,6 +24,7 @@ def test_a_complaint_that_nobody_reads_changes_no_exit_code(monkeypatch, fault):
   console.complain('process 1 ends')
   signs = distributed._Signs(client=None)
   monkeypatch.setattr(distributed.os, '_exit', sys.exit)
+  monkeypatch.setattr(distributed.time, 'sleep', lambda _: None)
   with pytest.raises(SystemExit, match='75'):
     signs.end('process 0 was stopped', 75)
 

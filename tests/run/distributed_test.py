@@ -85,7 +85,6 @@ def test_two_processes_survive_losses_and_end_as_one_that_had_none(folder, alone
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_processes_that_see_different_folders_are_told(folder):
   group = smoke.start_group([folder / 'mine', folder / 'yours'], folder / 'cache', FIELDS)
   printed = outputs(group, (1, 1))
