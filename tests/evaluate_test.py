@@ -194,6 +194,11 @@ def test_images_of_a_class_are_written(run):
     trained.generate(2, label=1.7)
   with pytest.raises(ValueError, match=r'label has the shape \(3,\)'):
     trained.encode(trained.images('test')[:2], label=np.arange(3))
+  shown = np.asarray(trained.images('test')[:4])
+  again = trained.reconstruct(shown, label=3)
+  latents = trained.encode(shown, label=3)
+  np.testing.assert_array_equal(trained.decode(latents, label=3), again)
+  assert (trained.decode(latents) != again).any()  # the decoder is told as well
   bytes_N = np.array([0, 7], np.uint8)  # as data sets keep them
   np.testing.assert_array_equal(
     trained.generate(2, label=bytes_N), trained.generate(2, label=[0, 7])
