@@ -1,8 +1,8 @@
-"""Fashion-MNIST in two hours and a half on two CPU cores.
+"""Fashion-MNIST in an hour and a half to two and a half on two CPU cores.
 
     python -m fsvae_jax.main --config=fashion_mnist_best
 
-Expect a test reconstruction error of .0275 and, in the authors' features, a Frechet distance of 9.8
+Expect a test reconstruction error of .0275 and, in the authors' features, a Frechet distance of 9.6
 (published: .031 and 15.8, after 150 epochs). The choice, and its cost: docs/explanation/recipes.md.
 """
 
