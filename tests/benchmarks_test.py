@@ -316,6 +316,28 @@ def test_a_run_that_fails_is_named_and_leaves_the_others_of_a_study(main, monkey
     recipes.read(results)
 
 
+@pytest.mark.parametrize(
+  'benchmark, arguments, message',
+  [
+    (speed, ['model.dtype=bfloat16', '--only', 'train'], 'model.dtype is what this measures'),
+    (speed, ['model.timesteps=4', '--only', 'timesteps'], 'give --only without timesteps'),
+    (scaling, [], 'one device sends nothing'),
+    (scaling, ['digits'], 'not understood: digits; fields are as'),
+    (soak, ['--workdir', 'runs'], 'runs has runs already: name another folder'),
+    (recipes, ['--picture', 'a.png', '--results', 'r.jsonl'], 'has no finished run of mnist'),
+  ],
+)
+def test_what_would_measure_something_else_is_refused(
+  main, monkeypatch, tmp_path, capsys, benchmark, arguments, message
+):
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / 'runs/whole').mkdir(parents=True)
+  monkeypatch.setattr(scaling.jax, 'devices', lambda: ['one'])
+  with pytest.raises(SystemExit) as ended:
+    main(benchmark, *arguments)
+  assert message in capsys.readouterr().err + str(ended.value.code)
+
+
 def test_recipes_of_other_fields_are_other_recipes(main, monkeypatch, tmp_path):
   study = Study()
   monkeypatch.setattr(recipes.subprocess, 'run', study)

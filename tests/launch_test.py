@@ -300,3 +300,18 @@ def test_kubernetes_job_and_service_fit_each_other():
   assert (
     container['command'][-1] == 'fsvae_jax.main' and '--workdir=/runs/mnist' in container['args']
   )
+
+
+def test_figures_of_a_card_are_of_one_setting_and_end_when_told_to(tmp_path, stand_in):
+  python = stand_in('python', 'sleep 60')
+  process = start(f'gpu_figures.sh {tmp_path}/out model.timesteps=2', PYTHON='python', BATCHES='8')
+  deadline = time.monotonic() + 30
+  while not (tmp_path / 'python.log').exists():
+    assert time.monotonic() < deadline
+    time.sleep(0.05)
+  process.send_signal(signal.SIGINT)
+  process.communicate(timeout=30)
+  assert process.returncode == 130 and len(python()) == 1  # nothing more was begun
+  code, printed = run(f'gpu_figures.sh {tmp_path}/out', PYTHON='python', BATCHES='8')
+  assert code == 1 and 'has figures of other settings (8 20 3 model.timesteps=2)' in printed
+  assert len(python()) == 1
