@@ -24,7 +24,6 @@ from fsvae_jax.metrics import fad, frechet
 from fsvae_jax.models import fsvae, inputs
 from fsvae_jax.models.latents import bernoulli, mixture
 from fsvae_jax.models.passes import Pass
-from fsvae_jax.report.names import TEST_IMAGES
 
 TRAINED_ON = 20_000  # training images at most that a mixture is fitted to
 
@@ -57,9 +56,8 @@ def begun(patterns: dict, count: int, timesteps: int) -> np.ndarray:
 def rows(trained: inference.Trained, components: list[int], authors: bool):
   """(what the prior begins with, distance), one after the other."""
   config = trained.config
-  theirs, test = TEST_IMAGES.get(config.data.name), len(trained.images('test'))
-  if authors and test != theirs:
-    raise ValueError(f"the authors' statistics are of {theirs} test images, here are {test}")
+  if authors and (reason := fad.of_others(config, len(trained.images('test')))):
+    raise ValueError(reason)
   checks.one_of('model.latent', config.model.latent, ('bernoulli', 'mixture'))
   nets = fsvae.networks_of(config.model)
   in_authors = lambda: fad.authors_space(config, trained.mesh)

@@ -56,11 +56,12 @@ def evaluate(trained: Trained, images_of: Callable[[str], data.Images]) -> Metri
   config = trained.config
   spaces = {'': own_space(config, images_of)}
   train, test = images_of('train'), len(images_of('test'))
-  theirs, missing = TEST_IMAGES.get(config.data.name), ''
-  if config.eval.fad_reference and theirs in (None, test):
-    spaces['_authors'] = authors_space(config, trained.mesh)
-  elif config.eval.fad_reference:
-    missing = f"fad_authors: the authors' statistics are of {theirs} test images, here are {test}"
+  missing = ''
+  if config.eval.fad_reference:
+    if reason := of_others(config, test):
+      missing = f'fad_authors: {reason}'
+    else:
+      spaces['_authors'] = authors_space(config, trained.mesh)
   of = {'count': config.eval.images, 'test': test, 'equal': min(config.eval.images, test)}
   protocols = {
     f'{name}{suffix}': f'{protocol.format(**of)}, {space.whose}'
@@ -187,6 +188,13 @@ def autoencoder_config(config: ConfigDict) -> ConfigDict:
   own.test.batch_size = BATCH
   own.train = ConfigDict(recipe | {'log_every': 100, 'test_every': 0, 'checkpoint_every': 500})
   return own
+
+
+def of_others(config: ConfigDict, test: int) -> str:
+  """Why `test` images cannot be those of which the authors' statistics are; '' if they can."""
+  theirs = TEST_IMAGES.get(config.data.name, test)
+  other = f"the authors' statistics are of {theirs} test images, here are {test}"
+  return other if theirs != test else ''
 
 
 def authors_space(config: ConfigDict, mesh: jax.sharding.Mesh) -> Space:

@@ -88,7 +88,17 @@ def test_files_that_do_not_fit_are_refused_before_anything_is_trained(config, tm
 
 
 def test_the_autoencoder_can_be_trained():
-  train.checked_model(fad.autoencoder_config(mnist.get_config()))
+  _, variables = train.checked_model(fad.autoencoder_config(mnist.get_config()))
+  assert set(variables['params']) == {'encoder', 'decoder'}
+
+
+def test_the_authors_statistics_are_of_as_many_images():
+  config = mnist.get_config()
+  assert not fad.of_others(config, 10_000) and 'of 10000 test images, here are 7' in fad.of_others(
+    config, 7
+  )
+  config.data.name = 'digits'  # of which they have none
+  assert not fad.of_others(config, 7)
 
 
 def test_a_place_that_cannot_keep_the_autoencoder_is_refused_at_once(tmp_path, monkeypatch):
