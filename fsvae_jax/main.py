@@ -93,7 +93,6 @@ def main(_: list[str]) -> int:
     with signals.raised(), distributed.joined(args.coordinator, args.processes, args.process):
       finished = run()
   except signals.Stopped as stopped:
-    signals.ignored()
     console.complain(f'stopped {stopped}; the same command goes on')
     finished = False
   if not finished:

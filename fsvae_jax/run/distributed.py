@@ -127,8 +127,7 @@ def _heard(function, *args, **kwargs):
 
   thread = threading.Thread(target=work, daemon=True)
   thread.start()
-  while thread.is_alive():
-    thread.join(0.1)  # handlers of signals run in between
+  thread.join()
   if failed:
     raise failed[0]
 
