@@ -2,22 +2,16 @@
 
 import contextlib
 import functools
-import hashlib
-import importlib.metadata
 import os
 import pathlib
-import platform
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import jax
 import numpy as np
-from absl import logging
 from ml_collections import ConfigDict
 
-import fsvae_jax
-from fsvae_jax import data, fields, inference, report, samples, train
+from fsvae_jax import data, fields, figures, inference, report, samples, train
 from fsvae_jax.compute import checks
 from fsvae_jax.inference import Trained
 from fsvae_jax.metrics import LEAST_IMAGES, METRICS, OF_ALL_TEST_IMAGES, fad
@@ -62,7 +56,7 @@ def check(config: ConfigDict) -> None:
         ) from error
   if config.eval.inception:
     files.expand(config.eval.inception, 'eval.inception')
-  named_runs(config)
+  figures.named_runs(config)
 
 
 def check_autoencoders(config: ConfigDict) -> None:
@@ -98,16 +92,16 @@ def evaluate(
   workdir = trained.workdir
   with distributed.alone(workdir / '.eval.lock'):  # else one's figures would replace another's
     images_of = functools.cache(trained.images)  # read when a metric asks, once
-    run = about(trained, images_of('test'))
+    run = figures.about(trained, images_of('test'))
     results = {'run': run, 'figures': {}, 'seconds': {}, 'missing': {}, 'details': {}}
-    earlier = read(workdir / 'eval.json')
+    earlier = figures.read(workdir / 'eval.json')
     if earlier.get('run') and earlier['run'].items() <= run.items():  # older ones know less of it
       results = results | earlier | {'run': run}
     if 'fad' in config.eval.metrics:
       train_autoencoder(config, images_of)
     made, rasters = take(trained, images_of, results)
-    results['compared'] = compared(trained, results)
-    save(workdir / 'eval.json', results)
+    results['compared'] = figures.compared(trained, results)
+    figures.save(workdir / 'eval.json', results)
     say_compared(trained, results)
     if jax.process_index() == 0:
       (workdir / 'pictures').mkdir(exist_ok=True)
@@ -139,8 +133,8 @@ def take(trained: Trained, images_of: Callable[[str], data.Images], results: dic
         bar.set_description(f'{name}, seed {seed + 1} of {len(seeds)}')
         with timed(results['seconds'], name):
           kept[name].append(metric.measure(made))
-        add(results, name, result := metric.result(kept[name]))
-        save(trained.workdir / 'eval.json', results)
+        figures.add(results, name, result := metric.result(kept[name]))
+        figures.save(trained.workdir / 'eval.json', results)
         if seed == seeds[-1]:
           say(result)
         bar.update()
@@ -188,40 +182,6 @@ def train_autoencoder(config: ConfigDict, images_of: Callable[[str], data.Images
       files.write_text(workdir / 'finished', '')
 
 
-def read(path: pathlib.Path) -> dict:
-  """The contents of an eval.json; {} if there is none, or, with a warning, if it is damaged.
-
-  Figures that version 0.1 left beside the rest are moved below 'figures'.
-  """
-  try:
-    results = files.read_json(path)
-  except ValueError as error:
-    logging.warning('%s; it is made anew', error)
-    return {}
-  if results and 'figures' not in results:
-    is_figure = lambda value: isinstance(value, dict) and 'protocol' in value
-    figures = {name: value for name, value in results.items() if is_figure(value)}
-    results = {name: value for name, value in results.items() if name not in figures}
-    results['figures'] = figures
-  for name in ('run', 'figures', 'seconds', 'missing', 'details'):
-    if not isinstance(results.get(name, {}), dict):
-      logging.warning('%s is damaged (its %s is %r); it is made anew', path, name, results[name])
-      return {}
-  return results
-
-
-def save(path: pathlib.Path, results: dict) -> None:
-  """Writes JSON; the file is whole at any moment."""
-  if jax.process_index() == 0:
-    files.write_text(path, files.to_json(results, 1) + '\n')
-
-
-def add(results: dict, name: str, result: Result) -> None:
-  """Puts a metric's result into the contents of an eval.json."""
-  results['figures'] |= {figure: value.summary() for figure, value in result.figures.items()}
-  results['details'][name], results['missing'][name] = result.details, result.missing
-
-
 def say(result: Result) -> None:
   """Prints a metric's figures."""
   for figure, value in result.figures.items():
@@ -245,77 +205,3 @@ def say_compared(trained: Trained, results: dict) -> None:
       'no ANN VAE to compare with: --config=NAME:ann trains one (mnist:ann for mnist); see '
       'eval.compare'
     )
-
-
-def about(trained: Trained, test_images: data.Images) -> dict:
-  """What was evaluated, with which versions, on what."""
-  device = jax.devices()[0]
-  versions = ('jax', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
-  return {
-    'model': trained.config.model.name,
-    'data': trained.config.data.name,
-    'step': trained.step,
-    'test_images': len(test_images),
-    'parameters': sum(x.size for x in jax.tree.leaves(trained.variables['params'])),
-    'weights': mark(trained.variables),
-    'devices': f'{jax.device_count()} x {device.device_kind} ({device.platform})',
-    'host': f'{platform.system()} {platform.machine()}, {os.cpu_count()} cores',
-    'fsvae_jax': fsvae_jax.__version__,
-    'versions': {'python': platform.python_version()}
-    | {name: importlib.metadata.version(name) for name in versions},
-  }
-
-
-def mark(variables: Any) -> str:
-  """Eight digits that differ for other parameters or statistics."""
-  digest = hashlib.sha256()
-  for x in jax.tree.leaves(jax.device_get(variables)):
-    digest.update(x.tobytes())
-  return digest.hexdigest()[:8]
-
-
-def named_runs(config: ConfigDict) -> list[pathlib.Path]:
-  """The folders that `eval.compare` names.
-
-  Raises:
-    ValueError, FileNotFoundError: naming one that has no figures, or those of another data set.
-  """
-  text = config.eval.compare.strip()
-  one = text and os.path.isfile(files.expand(text, 'eval.compare') / 'eval.json')  # with commas
-  names = [text] if one else filter(None, map(str.strip, text.split(',')))
-  folders = [files.expand(name, 'eval.compare') for name in names]
-  for folder in folders:
-    theirs = read(folder / 'eval.json')
-    if not theirs:
-      raise FileNotFoundError(
-        f'eval.compare names {folder}, which has no eval.json: --mode=eval --workdir={folder} '
-        'makes it, or leave that run out'
-      )
-    their_data = theirs.get('run', {}).get('data')
-    if their_data != config.data.name:
-      raise ValueError(
-        f'eval.compare names {folder}, a run on {their_data}; this one is on {config.data.name}: '
-        'leave it out'
-      )
-  return folders
-
-
-def compared(trained: Trained, results: dict) -> dict[str, dict]:
-  """{folder: {'run', 'figures'}} of the runs in `eval.compare`, or else `<workdir>_ann`, if any.
-
-  Figures that were taken in another way are left out, and runs on other test images.
-  """
-  protocol = lambda name: results['figures'].get(name, {}).get('protocol')
-  same = lambda name, value: value['protocol'] == protocol(name) and value['mean'] is not None
-  found = {}
-  own = trained.workdir
-  if own.name in ('', '..'):  # where this process is, or above
-    own = pathlib.Path(os.path.abspath(own))
-  for folder in named_runs(trained.config) or [pathlib.Path(f'{own}_ann')]:
-    theirs = read(folder / 'eval.json')
-    if not workdirs.same_images(own, folder, 'test'):
-      logging.warning('%s was evaluated on other test images, and is left out', folder)
-    elif theirs.get('run', {}).get('data') == results['run']['data']:
-      figures = {name: value for name, value in theirs['figures'].items() if same(name, value)}
-      found[str(folder)] = {'run': theirs['run'], 'figures': figures}
-  return found

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fsvae_jax import configuration, data, evaluate, inference, samples, train
+from fsvae_jax import configuration, data, evaluate, figures, inference, samples, train
 from fsvae_jax.configs import default, digits
 from fsvae_jax.exchange import export
 from fsvae_jax.metrics import fad, frechet
@@ -100,7 +100,7 @@ def test_figures_of_other_weights_do_not_stay(run, tmp_path, monkeypatch):
   config, workdir, results = run
   trained = inference.restore(config, workdir)
   moved = jax.tree.map(lambda x: x * (1 + 1e-6), trained.variables)
-  assert evaluate.mark(moved) != evaluate.mark(trained.variables) == results['run']['weights']
+  assert figures.mark(moved) != figures.mark(trained.variables) == results['run']['weights']
   workdir = pathlib.Path(shutil.copytree(workdir, tmp_path / 'run'))
   config = copy.deepcopy(config)
   config.eval.metrics = ()
@@ -129,7 +129,7 @@ def test_the_ann_beside_is_found_however_the_run_is_named(tmp_path, monkeypatch,
   (tmp_path / 'run_ann/eval.json').write_text(json.dumps(theirs))
   monkeypatch.chdir(tmp_path / 'run')
   trained = types.SimpleNamespace(config=digits.get_config(), workdir=pathlib.Path(own))
-  assert len(evaluate.compared(trained, theirs)) == 1
+  assert len(figures.compared(trained, theirs)) == 1
 
 
 def test_a_run_to_compare_with_whose_figures_say_no_data_is_named(tmp_path):
@@ -137,7 +137,7 @@ def test_a_run_to_compare_with_whose_figures_say_no_data_is_named(tmp_path):
   config = digits.get_config()
   config.eval.compare = str(tmp_path)
   with pytest.raises(ValueError, match='a run on None; this one is on digits: leave it out'):
-    evaluate.named_runs(config)
+    figures.named_runs(config)
 
 
 def test_spikes_of_a_model_in_bfloat16_are_drawn_as_float32():
@@ -310,7 +310,7 @@ def test_the_ann_vae_is_evaluated_alike_and_stands_beside(run):
   assert text.count('<figcaption>ANN VAE digits_ann') == 4  # of six: it has no time and no classes
   assert not list((other / 'pictures').glob('growth*'))
   ours['figures']['fad']['protocol'] = 'another autoencoder'
-  (beside,) = evaluate.compared(inference.restore(config, workdir), ours).values()
+  (beside,) = figures.compared(inference.restore(config, workdir), ours).values()
   assert 'fad' not in beside['figures'] and 'psnr' in beside['figures']
 
 
@@ -394,10 +394,10 @@ def test_a_tiny_test_set_gets_a_report(run, tmp_path, test_images):
 
 def test_a_damaged_earlier_evaluation_is_made_anew(run, tmp_path, caplog):
   (tmp_path / 'eval.json').write_bytes(bytes(100))
-  assert evaluate.read(tmp_path / 'eval.json') == {}
+  assert figures.read(tmp_path / 'eval.json') == {}
   assert 'eval.json is damaged' in caplog.text and 'made anew' in caplog.text
   (tmp_path / 'eval.json').write_text('{"run": {"step": 1}, "figures": null}')
-  assert evaluate.read(tmp_path / 'eval.json') == {}
+  assert figures.read(tmp_path / 'eval.json') == {}
   assert 'its figures is None' in caplog.text
 
 
@@ -429,7 +429,7 @@ def test_an_evaluation_waits_for_another_of_the_same_run(run, monkeypatch):
     begun.set()
     raise signals.Stopped('by SIGTERM')
 
-  monkeypatch.setattr(evaluate, 'about', about)
+  monkeypatch.setattr(figures, 'about', about)
   monkeypatch.setattr(files, 'NOTICE_SECONDS', 0.01)
   waiting = threading.Event()
   told = lambda text, *_: 'waiting for another' in text and waiting.set()
@@ -456,7 +456,7 @@ def test_the_authors_statistics_are_of_their_own_test_images(run, monkeypatch):
 def test_figures_of_earlier_versions_are_read(tmp_path):
   fad = {'mean': 1.0, 'std': None, 'seeds': 1, 'protocol': 'own'}
   (tmp_path / 'eval.json').write_text(json.dumps({'run': {'step': 1}, 'ann': {}, 'fad': fad}))
-  read = evaluate.read(tmp_path / 'eval.json')
+  read = figures.read(tmp_path / 'eval.json')
   assert read == {'run': {'step': 1}, 'ann': {}, 'figures': {'fad': fad}}
 
 
@@ -483,5 +483,5 @@ def test_what_is_finished_when_a_signal_comes_is_in_eval_json(tmp_path, monkeypa
   results = {'run': {}, 'figures': {}, 'seconds': {}, 'missing': {}, 'details': {}}
   with pytest.raises(signals.Stopped):
     evaluate.take(trained, lambda split: None, results)
-  found = evaluate.read(tmp_path / 'eval.json')['figures']
+  found = figures.read(tmp_path / 'eval.json')['figures']
   assert found['a']['mean'] == 0.5 and found['a']['seeds'] == 1

@@ -11,7 +11,7 @@ import pytest
 import safetensors.numpy
 
 import fsvae_jax
-from fsvae_jax import configuration, evaluate, inference
+from fsvae_jax import configuration, figures, inference
 from fsvae_jax.configs import digits, mnist
 from fsvae_jax.exchange import export, reference, reference_arrays, weights
 from fsvae_jax.run import files
@@ -143,7 +143,7 @@ def test_the_files_say_how_the_weights_were_made_and_nothing_of_places(trained, 
 def test_a_figure_that_is_not_finite_is_no_reason_to_refuse_an_export(tmp_path):
   trained = make_trained.make(tmp_path)
   figure = {'mean': None, 'std': None, 'seeds': 3, 'protocol': 'all test images'}
-  results = {'run': evaluate.about(trained, np.zeros((9, 8, 8, 1))), 'figures': {'psnr': figure}}
+  results = {'run': figures.about(trained, np.zeros((9, 8, 8, 1))), 'figures': {'psnr': figure}}
   files.write_text(tmp_path / 'eval.json', json.dumps(results))
   weights.export(trained, tmp_path)
   assert '| psnr | not finite |' in (tmp_path / 'README.md').read_text()
