@@ -62,14 +62,32 @@ def clone(tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
+def unzipped(clone, tmp_path_factory):
+  """The clone as it comes of a zip that pip has unpacked: with a file in the place of a link."""
+  folder = tmp_path_factory.mktemp('unzipped') / 'fsvae_jax-main'
+  made = shutil.ignore_patterns('*.egg-info', 'build')
+  shutil.copytree(clone, folder, symlinks=True, ignore=made)
+  for link in filter(pathlib.Path.is_symlink, sorted(folder.rglob('*'))):
+    target = os.readlink(link)
+    link.unlink()
+    link.write_text(target)
+  return folder
+
+
+@pytest.fixture(scope='module')
 def built(clone, tmp_path_factory):
   """The wheel, built from the source distribution."""
   dist = tmp_path_factory.mktemp('dist')
   backend = 'import sys; from setuptools import build_meta; build_meta.build_sdist(sys.argv[1])'
   run(sys.executable, '-c', backend, dist, cwd=clone)
+  return wheel_of(*dist.iterdir(), dist)
+
+
+def wheel_of(sources, folder):
+  """The wheel that pip makes of sources, in a folder."""
   pip = (sys.executable, '-m', 'pip', 'wheel', '--no-deps', '--no-index', '--no-build-isolation')
-  run(*pip, '--wheel-dir', dist, *dist.iterdir(), cwd=dist)
-  (wheel,) = dist.glob('*.whl')
+  run(*pip, '--wheel-dir', folder, sources, cwd=folder)
+  (wheel,) = folder.glob('*.whl')
   return wheel
 
 
@@ -89,9 +107,10 @@ def wheel(built, tmp_path_factory):
   return environment(tmp_path_factory.mktemp('wheel'), built)
 
 
-@pytest.fixture(scope='module')
-def editable(clone, tmp_path_factory):
-  return environment(tmp_path_factory.mktemp('editable'), '--editable', clone)
+@pytest.fixture(scope='module', params=['clone', 'unzipped'])
+def editable(request, tmp_path_factory):
+  sources = request.getfixturevalue(request.param)
+  return environment(tmp_path_factory.mktemp('editable'), '--editable', sources), sources
 
 
 @pytest.fixture
@@ -122,6 +141,12 @@ def test_the_wheel_holds_the_package_with_its_configurations_and_nothing_else(bu
   assert '\nLicense-Expression: MIT\n' in about and any('LICENSE' in name for name in names)
 
 
+def test_a_zip_of_the_sources_installs_the_same(unzipped, built, tmp_path):
+  assert (unzipped / 'fsvae_jax' / 'configs').is_file()
+  with zipfile.ZipFile(built) as ours, zipfile.ZipFile(wheel_of(unzipped, tmp_path)) as theirs:
+    assert theirs.namelist() == ours.namelist()
+
+
 @pytest.mark.slow
 def test_a_run_starts_from_a_file_of_ones_own_in_any_folder(wheel, elsewhere):
   quick = {'HOME': str(elsewhere), 'JAX_PLATFORMS': 'cpu', 'JAX_DISABLE_MOST_OPTIMIZATIONS': '1'}
@@ -129,8 +154,15 @@ def test_a_run_starts_from_a_file_of_ones_own_in_any_folder(wheel, elsewhere):
   assert (elsewhere / 'runs' / 'my' / 'report.html').is_file()
 
 
-@pytest.mark.parametrize('kind', ['wheel', 'editable'])
-def test_what_is_installed_is_one_package_which_finds_its_configurations(kind, elsewhere, request):
+def test_what_is_installed_is_one_package_which_finds_its_configurations(wheel, elsewhere):
+  holds_one_package(wheel, wheel.parent, elsewhere)
+
+
+def test_an_editable_installation_is_one_package_too(editable, elsewhere):
+  holds_one_package(*editable, elsewhere)
+
+
+def holds_one_package(bin, origin, elsewhere):
   code = """
 import importlib.metadata, fsvae_jax
 from fsvae_jax import configuration
@@ -140,9 +172,7 @@ assert configuration.load('mnist:ann').model.name == 'ann_vae'
 assert configuration.load('my.py').train.steps == 2
 print(importlib.metadata.distribution('fsvae_jax').read_text('top_level.txt'), fsvae_jax.__file__)
 """
-  bin = request.getfixturevalue(kind)
   top, file = run(bin / 'python', '-c', code, cwd=elsewhere).split()
-  origin = request.getfixturevalue('clone') if kind == 'editable' else bin.parent
   assert top == 'fsvae_jax' and file.startswith(f'{origin}/')
 
 
