@@ -63,8 +63,8 @@ def load(text: str) -> ConfigDict:
       config = get_config(*arguments)
     except (ValueError, FileNotFoundError) as error:  # of the file's own, which it does not name
       frames = traceback.extract_tb(error.__traceback__)
-      line = [frame.lineno for frame in frames if frame.filename == str(path)][-1]
-      raise ValueError(f'{path}, line {line}: {error}') from error
+      lines = [f', line {frame.lineno}' for frame in frames if frame.filename == str(path)]
+      raise ValueError(f'{path}{"".join(lines[-1:])}: {error}') from error
   if isinstance(config, FrozenConfigDict):
     config = ConfigDict(config)
   if not isinstance(config, ConfigDict):

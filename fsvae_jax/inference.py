@@ -18,7 +18,7 @@ from absl import logging
 from jax.sharding import PartitionSpec as P
 from ml_collections import ConfigDict
 
-from fsvae_jax import data, fields, models
+from fsvae_jax import configuration, data, fields, models
 from fsvae_jax.compute import checks
 from fsvae_jax.models import Model, inputs
 from fsvae_jax.run import checkpoint, processor, progress, sharding
@@ -211,7 +211,8 @@ def restore(config: ConfigDict, workdir: str | pathlib.Path, step: Any = None) -
     raise FileNotFoundError(
       f'{workdir} has no checkpoints: train there first, or name another --workdir'
     )
-  workdirs.check_same(workdir, config.to_dict(), ('model', 'data'))
+  defaults = configuration.defaults().to_dict()
+  workdirs.check_same(workdir, config.to_dict(), defaults, ('model', 'data'))
   processor.warn_if_slow(config.model.get('dtype'))
   mesh = sharding.make_mesh()
   variables = jax.eval_shape(model.init, jax.random.key(0))

@@ -15,7 +15,16 @@ from absl import logging
 from clu import parameter_overview
 from ml_collections import ConfigDict
 
-from fsvae_jax import data, fields, inference, models, samples, training_step, warm_start
+from fsvae_jax import (
+  configuration,
+  data,
+  fields,
+  inference,
+  models,
+  samples,
+  training_step,
+  warm_start,
+)
 from fsvae_jax.compute import checks
 from fsvae_jax.inference import Trained
 from fsvae_jax.models import Model
@@ -129,7 +138,7 @@ def prepare(config: ConfigDict, workdir: str | pathlib.Path) -> Prepared:
   fields.check_all(config)
   processor.warn_if_slow(config.model.get('dtype'))
   model, variables = checked_model(config)
-  changed = workdirs.check_same(workdir, config.to_dict())
+  changed = workdirs.check_same(workdir, config.to_dict(), configuration.defaults().to_dict())
   begins = config.train.get('start') and not workdirs.has_checkpoints(workdir)
   start = warm_start.begin(config, variables) if begins else {}
   batch_size = config.train.batch_size
@@ -196,7 +205,7 @@ def train_and_evaluate(
       out_shardings=sharding.replicated(run.mesh),
     )(init_key, run.start)
     state = checkpoints.restore(checkpoint.abstract(state)) or state
-    if state.step < run.total:
+    if run.model.fit and state.step < run.total:
       state = unfitted(state)
     elif run.model.fit and not inference.is_fitted(state.evaluated()):
       raise ValueError(

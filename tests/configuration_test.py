@@ -147,6 +147,11 @@ def test_what_is_not_there_is_refused_and_the_known_are_named(text, own):
       'def get_config():\n  return int("abc")',
       'i.py, line 2: invalid literal',
     ),
+    (
+      'j.py:foo',
+      'from fsvae_jax.configs.mnist import get_config',
+      "j.py: there is no kind 'foo' of this configuration; known: ann",
+    ),
     ('b.py', WITHOUT.format('seed'), 'b.py: .* lacks seed; begin with'),
     ('c.py', WITHOUT.format('model.channels'), 'c.py: .* lacks model.channels; begin with'),
   ],

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import fsvae_jax
 from fsvae_jax import configuration, data, evaluate, figures, inference, samples, train
 from fsvae_jax.configs import default, digits
 from fsvae_jax.exchange import export
@@ -72,6 +73,19 @@ def test_every_figure_has_its_spread_and_protocol(run):
   assert figures['reconstruction_mse']['seeds'] == 2 and figures['fad']['std'] > 0
 
 
+def test_the_error_is_that_of_the_test_images_and_of_each_seed(run):
+  config, workdir, results = run
+  trained = inference.restore(config, workdir)
+  test = np.asarray(trained.images('test'))
+  errors = [np.mean((trained.reconstruct(test, s) - data.normalize(test)) ** 2) for s in range(2)]
+  mean = {name: figure['mean'] for name, figure in results['figures'].items()}
+  assert mean['reconstruction_mse'] == pytest.approx(np.mean(errors), rel=1e-5)
+  assert results['figures']['reconstruction_mse']['std'] == pytest.approx(
+    np.std(errors, ddof=1), rel=1e-2
+  )
+  assert mean['ssim'] < 1 < mean['psnr']
+
+
 def test_each_seed_is_encoded_sampled_and_decoded_once(run, tmp_path, monkeypatch):
   config, workdir, results = run
   trained = inference.restore(config, workdir)._replace(workdir=tmp_path)
@@ -119,6 +133,32 @@ def test_figures_of_other_weights_do_not_stay(run, tmp_path, monkeypatch):
   (workdir / 'eval.json').write_text(json.dumps(results))
   config.eval.update(images=9, probe=5, seeds=1)  # of other figures: each says what it is made of
   assert 'fad' in evaluate.evaluate(config, workdir)['figures']
+
+
+def test_the_step_that_is_asked_for_is_evaluated_and_exported(run, tmp_path, monkeypatch):
+  config, workdir = copy.deepcopy(run[0]), shutil.copytree(run[1], tmp_path / 'run')
+  config.eval.metrics = ()
+  monkeypatch.setattr(evaluate, 'take', lambda *_: ({}, None))
+  monkeypatch.setattr(evaluate.report, 'write', lambda *_: None)
+  for step in (20, 40):
+    of_step = inference.restore(config, workdir, step)
+    about = evaluate.evaluate(config, workdir, step)['run']
+    assert about['step'] == step and about['weights'] == figures.mark(of_step.variables)
+    export.write(config, workdir, 'safetensors', step)
+    exported = fsvae_jax.load(workdir / 'export' / 'safetensors')
+    assert exported.step == step
+    np.testing.assert_array_equal(exported.generate(2), of_step.generate(2))
+
+
+def test_generated_images_follow_from_the_seed(run):
+  config, workdir, _ = run
+  made = []
+  for seed in (0, 1, 0):
+    samples.write(config, workdir, 'generate', 8, seed=seed)
+    with np.load(workdir / 'generate' / 'images.npz') as arrays:
+      made.append(arrays['generated'])
+  np.testing.assert_array_equal(made[0], made[2])
+  assert (made[0] != made[1]).any()
 
 
 @pytest.mark.parametrize('own', ['.', '../run', '../run/sub/..'])

@@ -1,6 +1,7 @@
 """Running a trained model over arrays, whoever calls."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import AxisType
@@ -31,6 +32,28 @@ def test_a_callers_own_mesh_makes_no_difference(trained, devices, axis_type):
   with jax.set_mesh(own):
     got = everything()
   jax.tree.map(np.testing.assert_array_equal, got, want)
+
+
+def test_each_batch_and_each_row_has_draws_of_its_own(trained):
+  size = trained.batch_size
+  images = np.repeat(trained.generate(1), 2 * size, axis=0)
+  for drawn in (trained.generate(2 * size), trained.encode(images), trained.reconstruct(images)):
+    assert (drawn[:size] != drawn[size:]).any() and (drawn[0] != drawn[1]).any()
+
+
+def row_numbers(model, variables, key, number_B):
+  del model, variables, key
+  return {'mean': jnp.mean(number_B), 'square': jnp.mean(number_B**2)}
+
+
+@pytest.mark.parametrize('count', [8, 18, 3])
+def test_means_are_those_of_all_rows_whatever_the_batches(trained, count):
+  """18 rows are batches of 8, 8, and 2 that are repeated for four devices."""
+  numbers = np.random.default_rng(0).uniform(size=count).astype(np.float32)
+  assert (trained.batch_size, trained.mesh.size) == (8, 4)
+  means = trained.means(row_numbers, numbers)
+  want = {'mean': numbers.mean(), 'square': (numbers**2).mean()}
+  jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-6), means, want)
 
 
 def test_seeds_are_those_of_the_flag(trained):

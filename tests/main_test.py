@@ -102,13 +102,12 @@ def test_what_cannot_be_meant_is_refused(parse, tmp_path, arguments, message):
   assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(
-  'arguments',
-  [['--config.train.steps=many'], ['--mode=evaluate'], ['--cuont=3']],
-)
-def test_a_flag_that_is_wrong_ends_the_program(parse, arguments, capsys):
-  with pytest.raises((SystemExit, flags.IllegalFlagValueError)):
-    parse(*arguments)
+@pytest.mark.parametrize('argument', ['--config.train.steps=many', '--mode=evaluate', '--cuont=3'])
+def test_a_flag_that_is_wrong_ends_the_program_and_is_named(parse, argument, capsys):
+  with pytest.raises(SystemExit) as ended:
+    parse(argument)
+  told = f'{ended.value.code} {capsys.readouterr().err}'
+  assert argument.strip('-').split('=')[0] in told
 
 
 def test_help_may_be_read_in_part():
@@ -245,3 +244,15 @@ def test_a_wrong_value_of_a_file_is_named_before_anything_is_made_of_it(parse, t
   file.write_text(f'from fsvae_jax.configs import mnist\n\n\n{body}\n')
   with pytest.raises(SystemExit, match='data.cache_dir is None; it must be a folder'):
     parse(f'--config={file}')
+
+
+@pytest.mark.parametrize(
+  'field', ['--config.eval.compare=nowhere', '--config.eval.fad_reference=nowhere']
+)
+def test_what_cannot_be_evaluated_is_refused_before_it_is_trained(
+  parse, tmp_path, monkeypatch, field
+):
+  monkeypatch.setattr(main, 'keep_compiled', lambda folder: None)
+  monkeypatch.setattr(main.train, 'train_and_evaluate', lambda *_: pytest.fail('it was trained'))
+  with pytest.raises((ValueError, FileNotFoundError), match='nowhere'):
+    parse('--config=digits', f'--workdir={tmp_path}/run', field, then=main.run)

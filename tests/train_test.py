@@ -452,16 +452,66 @@ def test_micro_batches_move_the_statistics_part_by_part():
   np.testing.assert_allclose(batch_stats, 0.81 * 0.1 + 0.9 * 0.2 + 0.3, rtol=1e-6)
 
 
+def test_a_step_is_taken_in_the_parts_that_were_asked_for(ann, monkeypatch):
+  model = models.make(ann.model)
+  optimizer = states.make_optimizer(ann.train, 2)
+  state = states.create(model.init(KEY), optimizer, 0)
+  batch = {'image': np.zeros((8, 8, 8, 1), np.uint8)}
+  counts, gradients = [], training_step.gradients
+  monkeypatch.setattr(
+    training_step, 'gradients', lambda *a: counts.append(a[-1]) or gradients(*a[:-1], 1)
+  )
+  for ann.train.micro_batches in (1, 2):
+    step = functools.partial(training_step.train_step, model, optimizer, ann, 2)
+    jax.eval_shape(step, state, batch, KEY)
+  assert counts == [1, 2]
+
+
 def test_the_checkpoint_of_the_smallest_validation_loss_stays(ann, tmp_path, monkeypatch):
   ann.data.validation = 10
   ann.train.update(keep=1, test_every=0)
   losses = iter([0.2, 0.1, 0.3, 0.4])  # after steps 2, 4, 6, and of the test
-  monkeypatch.setattr(train, 'test_scalars', lambda *_: {'loss': next(losses)})
+  judged = []
+  monkeypatch.setattr(
+    train, 'test_scalars', lambda _, images, __: judged.append(images) or {'loss': next(losses)}
+  )
   train.train_and_evaluate(ann, tmp_path)
+  held_out = train.prepare(ann, tmp_path).held_out
+  *validated, tested = (np.asarray(images) for images in judged)
+  for images in validated:
+    np.testing.assert_array_equal(images, held_out)
+  assert len(tested) == ann.test.images and (tested != validated[0]).any()
   assert sorted(p.name for p in (tmp_path / 'checkpoints').glob('[0-9]*')) == ['4', '6']
   assert [row.get('validation/loss') for row in writer.read_metrics(tmp_path)] == [0.2, 0.1, 0.3]
   assert inference.restore(ann, tmp_path, 'best').step == 4
   assert inference.restore(ann, tmp_path).step == 6
+
+
+def test_held_out_images_are_not_trained_on(ann, tmp_path):
+  whole = len(train.prepare(ann, tmp_path).train_images)
+  ann.data.validation = 10
+  run = train.prepare(ann, tmp_path)
+  pixels = lambda images: {image.tobytes() for image in np.asarray(images)}
+  assert len(run.held_out) == ann.test.images
+  assert len(run.train_images) == whole - whole // 10
+  assert not pixels(run.train_images) & pixels(run.held_out)
+
+
+def test_a_test_is_of_the_averaged_parameters_and_running_statistics_on_the_test_images(
+  config, trained
+):
+  (_, last), workdir = trained
+  run = inference.restore(config, workdir)
+  images, key = run.images('test')[:18], jax.random.split(jax.random.key(config.seed), 3)[2]
+  total, start = 0.0, 0
+  for number, size in enumerate((8, 8, 2)):
+    images_B = data.normalize(images[start : start + size])
+    repeated = jnp.tile(images_B, (2, 1, 1, 1)) if size == 2 else images_B  # for four devices
+    draws = run.model.draw(jax.random.fold_in(key, number), len(repeated))
+    batch = {'image': repeated, 'label': None}
+    _, (_, metrics) = run.model.loss(run.variables, batch, draws, train=False)
+    total, start = total + size / 18 * float(metrics['reconstruction']), start + size
+  assert total == pytest.approx(last['test/reconstruction'], rel=1e-5)
 
 
 def test_without_validation_there_is_no_best(ann, finished):

@@ -73,9 +73,14 @@ def replacing_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
     made.mkdir()
     yield made
     path.parent.mkdir(exist_ok=True)
-    if path.exists():
-      path.rename(before)
-    made.rename(path)
+    try:
+      if path.exists():
+        path.rename(before)
+      made.rename(path)
+    except BaseException:
+      if before.exists():
+        before.rename(path)
+      raise
 
 
 def _abandoned(partial):

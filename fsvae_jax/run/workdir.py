@@ -112,9 +112,13 @@ def _tuples(value):
   return tuple(value) if isinstance(value, list) else value
 
 
-def differences(recorded: dict, config: dict) -> dict:
-  """{field: (recorded value, value in `config`)} of the fields that both have and that differ."""
-  old, new = fields.flatten(recorded), fields.flatten(_tuples(config))
+def differences(recorded: dict, config: dict, defaults: dict) -> dict:
+  """{field: (recorded value, value in `config`)} of the fields that both have and that differ.
+
+  Fields that were not recorded had their default; nothing differs from what has no record.
+  """
+  old, new, unsaid = (fields.flatten(_tuples(c)) for c in (recorded, config, defaults))
+  old = old and unsaid | old
   return {
     name: (old[name], value) for name, value in new.items() if name in old and old[name] != value
   }
@@ -125,12 +129,15 @@ def has_checkpoints(workdir: pathlib.Path) -> bool:
   return any(path.name.isdigit() for path in (workdir / 'checkpoints').glob('*'))
 
 
-def check_same(workdir: pathlib.Path, config: dict, sections: Sequence[str] = ()) -> dict:
+def check_same(
+  workdir: pathlib.Path, config: dict, defaults: dict, sections: Sequence[str] = ()
+) -> dict:
   """Checks that the run in `workdir`, if it has checkpoints, can go on with `config`.
 
   A damaged config.json cannot say, which is warned of.
 
   Args:
+    defaults: of the fields that the config.json of an earlier version lacks.
     sections: whose fields matter; default: all.
 
   Returns:
@@ -147,7 +154,7 @@ def check_same(workdir: pathlib.Path, config: dict, sections: Sequence[str] = ()
       '%s has checkpoints and no config.json: whether they are of this configuration is not known',
       workdir,
     )
-  differing = differences(recorded, config)
+  differing = differences(recorded, config, defaults)
   refused = {
     name: pair
     for name, pair in differing.items()

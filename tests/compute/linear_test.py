@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fsvae_jax.compute import layout, linear
+from fsvae_jax.compute import layout, linear, platform
 from fsvae_jax.run import sharding
 
 CPUINFO = pathlib.Path('/proc/cpuinfo')
@@ -22,19 +22,23 @@ def inputs(rows, features=24, outputs=8, dtype=jnp.bfloat16):
   return x.astype(dtype), kernel.astype(dtype), dy.astype(dtype)
 
 
-@jax.jit
-def product_and_gradients(x, kernel, dy):
+def value_and_gradients(x, kernel, dy):
   y, pull = jax.vjp(linear.matmul, x, kernel)
   return y, *pull(dy)
 
 
+product_and_gradients = jax.jit(value_and_gradients)
+
+
+@pytest.mark.parametrize('way', ['cpu', 'default'])
 @pytest.mark.parametrize('rows', [7, 2**14])
-def test_products_in_bfloat16_round_a_sum_that_does_not(rows):
+def test_products_in_bfloat16_round_a_sum_that_does_not(rows, way, monkeypatch):
   """All values are positive: a sum in bfloat16 of 2^14 of them would end at 256 or so."""
+  monkeypatch.setattr(platform, 'choose', lambda *args, **ways: ways[way](*args))
   arrays = inputs(rows)
   x, kernel, dy = (np.asarray(array, np.float64) for array in arrays)
   for ours, exact in zip(
-    product_and_gradients(*arrays), (x @ kernel, dy @ kernel.T, x.T @ dy), strict=True
+    value_and_gradients(*arrays), (x @ kernel, dy @ kernel.T, x.T @ dy), strict=True
   ):
     assert ours.dtype == jnp.bfloat16
     np.testing.assert_allclose(np.asarray(ours, np.float64), exact, rtol=2**-8)

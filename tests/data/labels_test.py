@@ -347,13 +347,17 @@ def test_celeb_a_has_no_labels(config, monkeypatch):
     info=types.SimpleNamespace(full_name='celeb_a', features=['image', 'attributes']),
     data_path=config.tfds_dir,
     is_prepared=lambda: True,
-    as_data_source=lambda split: [record] * 9,
+    as_data_source=lambda split: splits.append(split) or [record] * 9,
   )
+  splits = []
   monkeypatch.setattr(tfds, 'builder', lambda *_, **__: builder)
   pathlib.Path(config.tfds_dir).mkdir()
   config.update(name='celeb_a', path='')
   images = data.load(config, 4, 1, 'train')
   assert making.levels(images) == [9] * 9 and images.labels is None
+  assert set(splits) == {'train'}
+  data.load(config, 4, 1, 'test')
+  assert set(splits) == {'train', 'validation'}  # which the published figures are of
 
 
 def test_classes_have_one_number_in_both_splits(config, tmp_path):

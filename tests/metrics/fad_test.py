@@ -9,7 +9,7 @@ import pytest
 from jax import lax
 
 from fsvae_jax import evaluate, train
-from fsvae_jax.configs import mnist
+from fsvae_jax.configs import digits, mnist
 from fsvae_jax.metrics import fad, frechet
 from fsvae_jax.run import sharding
 
@@ -193,3 +193,16 @@ def test_every_figure_has_a_protocol():
   values = measured(TEST, OTHER)
   assert {name.removesuffix('_authors') for name in values} == set(fad.PROTOCOLS)
   assert 'precision_authors' not in values
+
+
+def test_an_autoencoder_is_of_its_images_and_its_shape(tmp_path):
+  config = digits.get_config()
+  config.data.cache_dir = str(tmp_path)
+  named = lambda name: lambda split: types.SimpleNamespace(name=f'{name}-{split}')
+  folder = lambda name: fad.autoencoder(config, named(name))[1]
+  own = folder('a')
+  assert own == folder('a') != folder('b')
+  config.train.batch_size += 1  # the recipe of the model in question
+  assert own == folder('a')
+  config.model.features = (8, 16)
+  assert own != folder('a')

@@ -2,6 +2,7 @@
 
 import functools
 import operator
+import types
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +27,21 @@ def test_a_channel_that_always_fires_does_so_in_batches_of_any_number():
   figures = spikes.figures_of(per_seed, table, dict.fromkeys(spikes.PATHS, 1000), PJ).figures
   for name in ('latent_always_fires', 'latent_never_fires'):
     assert figures[name].values == pytest.approx([1 / 4])
+
+
+def test_each_way_has_the_spikes_of_its_own_images():
+  asked = []
+  made = types.SimpleNamespace(latents='LLL', test_images='TTT', samples='SSS')
+  made.trained = types.SimpleNamespace(means=lambda function, *arrays: asked.append(arrays))
+  assert set(spikes.measure(made, {'reconstruct': 2, 'generate': 1})) == set(spikes.PATHS)
+  assert asked == [('LL', 'TT'), ('S',)]
+
+
+def test_the_rate_latents_prior_is_one_product_a_sample():
+  model = fsvae.make(image_size=8, features=(3, 4), timesteps=3, latent_dim=5, latent='rate')
+  variables = model.init(jax.random.key(0))
+  _, layers = spikes.records(model, variables, jax.random.key(0), jnp.zeros((2, 3, 5)))
+  assert operations.count(layers['prior/dense'])['multiply_accumulates'] == 5 * 5
 
 
 @pytest.mark.parametrize('fields', [{'latent': 'rate'}, {'readout': 'attention'}], ids=str)

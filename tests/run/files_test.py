@@ -25,6 +25,29 @@ def test_a_file_is_whole_or_as_it_was(tmp_path):
   assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.parametrize('there', [True, False])
+def test_a_folder_is_whole_or_as_it_was(tmp_path, monkeypatch, there):
+  folder = tmp_path / 'export' / 'nir'
+  if there:
+    folder.mkdir(parents=True)
+    (folder / 'a').touch()
+  rename = pathlib.Path.rename
+
+  def interrupted(path, target):
+    if path.name == 'made':
+      raise KeyboardInterrupt
+    return rename(path, target)
+
+  monkeypatch.setattr(pathlib.Path, 'rename', interrupted)
+  with pytest.raises(KeyboardInterrupt), files.replacing_folder(folder) as made:
+    (made / 'b').touch()
+  assert [path.name for path in tmp_path.rglob('*') if path.is_file()] == ['a'] * there
+  monkeypatch.undo()
+  with files.replacing_folder(folder) as made:
+    (made / 'b').touch()
+  assert [path.name for path in tmp_path.rglob('*') if path.is_file()] == ['b']
+
+
 def test_what_a_killed_process_left_is_cleared_and_a_living_ones_is_not(tmp_path):
   code = (
     'import os, pathlib, signal, sys; from fsvae_jax.run import files\n'

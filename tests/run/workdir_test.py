@@ -25,6 +25,10 @@ def run(tmp_path):
   return config, folder
 
 
+def check_same(folder, config):
+  return workdir.check_same(folder, config.to_dict(), default.get_config().to_dict())
+
+
 IMAGES = {'count': 3, 'shape': [8, 8, 1], 'digest': 'a'}
 OTHERS = {'count': 3, 'shape': [8, 8, 1], 'digest': 'b'}
 
@@ -87,7 +91,7 @@ def test_a_file_is_no_folder(tmp_path):
 
 def test_the_same_configuration_goes_on(run):
   config, folder = run
-  assert workdir.check_same(folder, config.to_dict()) == {}
+  assert check_same(folder, config) == {}
 
 
 OTHER = {
@@ -106,10 +110,27 @@ def test_every_field_may_change_and_is_told_or_is_refused_by_name(run, name):
   old = part[field]
   part[field] = OTHER[type(old)](old) if type(old) in OTHER else (*old, *old) or ('tau',)
   if fields.may_change(name):
-    assert workdir.check_same(folder, config.to_dict()) == {name: (old, part[field])}
+    assert check_same(folder, config) == {name: (old, part[field])}
   else:
     with pytest.raises(ValueError, match=f'(?s)another configuration.*{name}: .* there, .* now'):
-      workdir.check_same(folder, config.to_dict())
+      check_same(folder, config)
+
+
+@pytest.mark.parametrize('name', ['model.surrogate_width', 'train.log_every'])
+def test_a_field_that_an_earlier_version_did_not_record_had_its_default(run, name):
+  config, folder = run
+  section, field = name.split('.')
+  recorded = config.to_dict()
+  del recorded[section][field]
+  (folder / 'config.json').write_text(json.dumps(recorded))
+  config[section][field] = before = default.get_config()[section][field]
+  assert check_same(folder, config) == {}
+  config[section][field] = before + 1
+  if fields.may_change(name):
+    assert check_same(folder, config) == {name: (before, before + 1)}
+  else:
+    with pytest.raises(ValueError, match=f'{name}: {before} there, {before + 1} now'):
+      check_same(folder, config)
 
 
 @pytest.mark.parametrize(
@@ -138,7 +159,7 @@ def test_where_nothing_was_trained_anything_may_begin(run):
   config, folder = run
   (folder / 'checkpoints' / '6').rmdir()
   config.seed = 7
-  assert workdir.check_same(folder, config.to_dict()) == {}
+  assert check_same(folder, config) == {}
   workdir.check_images(folder, config, {'train': OTHERS})
 
 
@@ -149,7 +170,7 @@ def test_a_damaged_record_is_told_and_written_anew(run, caplog, content):
   (folder / 'data.json').write_bytes(content)
   with pytest.raises(ValueError, match='config.json is damaged .*give it again'):
     workdir.record(folder)
-  assert workdir.check_same(folder, config.to_dict()) == {}
+  assert check_same(folder, config) == {}
   workdir.check_images(folder, config, {'train': IMAGES})
   assert 'config.json is damaged' in caplog.text and 'data.json is damaged' in caplog.text
   workdir.write_record(folder, config, {'train': IMAGES})
@@ -220,7 +241,7 @@ def test_images_of_which_nothing_is_known_are_not_those_of_the_run(run):
 def test_checkpoints_without_a_configuration_are_warned_of(tmp_path, caplog):
   (tmp_path / 'checkpoints/4').mkdir(parents=True)
   with caplog.at_level('WARNING'):
-    assert workdir.check_same(tmp_path, {'seed': 7}) == {}
+    assert workdir.check_same(tmp_path, {'seed': 7}, {}) == {}
   assert 'has checkpoints and no config.json' in caplog.text
 
 

@@ -70,3 +70,13 @@ def test_statistics_of_bfloat16_are_summed_in_float32():
   wide = np.asarray(x, np.float64)
   np.testing.assert_allclose(mean, wide.mean(0), rtol=1e-5)
   np.testing.assert_allclose(var, wide.var(0), rtol=1e-5)
+
+
+def test_gradient_of_the_statistics_in_bfloat16_is_rounded_once():
+  x = 1 + jax.random.normal(jax.random.key(0), (50, 40, 3))
+  cotangents = jnp.array([1.0, -2.0, 3.0]), jnp.array([0.5, 4.0, -1.0])
+  gradient = lambda x: jax.vjp(lambda x: norm.batch_statistics(x, 3), x)[1](cotangents)[0]
+  half = x.astype(jnp.bfloat16)
+  got, want = gradient(half), gradient(half.astype(jnp.float32))
+  assert got.dtype == jnp.bfloat16
+  np.testing.assert_allclose(got.astype(jnp.float32), want, rtol=2**-7, atol=1e-7)
