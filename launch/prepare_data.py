@@ -1,22 +1,19 @@
-"""Prepares MNIST-shaped data for TFDS from IDX files, without TensorFlow and without a network.
+"""Prepares MNIST or Fashion-MNIST for TFDS from IDX files, without a network.
 
     python launch/prepare_data.py --name=mnist --idx_dir=FOLDER [--tfds_dir=~/tensorflow_datasets]
 
 FOLDER holds the four files {train,t10k}-{images-idx3,labels-idx1}-ubyte[.gz], or as others name
 them: {train,test}-{images.idx3,labels.idx1}-ubyte[.gz]. The TFDS builder of that name does the
-rest, reading them instead of downloading; images go in as encoded PNG, since encoding arrays is
-what would need TensorFlow.
+rest, reading them instead of downloading.
 """
 
 import argparse
-import io
 import sys
 
 import tensorflow_datasets as tfds
-from PIL import Image
 
 from fsvae_jax import data
-from fsvae_jax.data import splits
+from fsvae_jax.data import preparing, splits
 from fsvae_jax.run import console, files
 
 NAMES = {'train': splits.TRAIN, 'test': splits.TEST}
@@ -51,15 +48,6 @@ def find(folder, split, kind):
   raise FileNotFoundError(f'{folder} has no {stem}-{kind}-idx{dims}-ubyte[.gz]')
 
 
-def examples(images, labels):
-  """(key, features) of every image."""
-  for key, (image, label) in enumerate(zip(images, labels, strict=True)):
-    png = io.BytesIO()
-    Image.fromarray(image).save(png, format='png')
-    png.seek(0)
-    yield key, {'image': png, 'label': int(label)}
-
-
 def prepare(name, idx_dir, tfds_dir):
   """Writes both splits of the data set `name` below `tfds_dir`."""
   folder = files.expand(tfds_dir, '--tfds_dir') if tfds_dir else None  # where a training looks
@@ -73,8 +61,7 @@ def prepare(name, idx_dir, tfds_dir):
       f'{builder.data_path} is there already, and would stay as it is: remove it, or name another '
       '--tfds_dir'
     )
-  builder._split_generators = lambda _: {s: examples(*pair) for s, pair in arrays.items()}
-  builder.download_and_prepare()
+  preparing.from_idx(builder, lambda _: arrays)
   for split in NAMES:
     count = len(builder.as_data_source(split=split))
     console.say(f'{name} {split}: {count} examples in {builder.data_path}')

@@ -510,11 +510,7 @@ def table(text):
 
 def test_each_benchmark_has_a_test_here():
   tests = pathlib.Path(__file__).read_text().partition('\ndef ')[2]
-  used = {
-    module.__name__
-    for name, module in globals().items()
-    if isinstance(module, types.ModuleType) and re.search(rf'[ (=]{name}[,.]', tests)
-  }
   elsewhere = {'__init__', 'fields', 'tables', 'published_operations'}
   for path in (pathlib.Path(__file__).parent.parent / 'benchmarks').glob('*.py'):
-    assert path.stem in elsewhere or f'benchmarks.{path.stem}' in used, path
+    name = 'speed' if path.stem == 'run' else path.stem
+    assert path.stem in elsewhere or re.search(rf'[\s(=]{name}[,.]', tests), path

@@ -1,12 +1,13 @@
 """Where images come from: TFDS, what is at data.path, scikit-learn."""
 
+import importlib.util
 import pathlib
 from collections.abc import Callable
 
 import numpy as np
 from ml_collections import ConfigDict
 
-from fsvae_jax.data import arrays, faults, folders, splits
+from fsvae_jax.data import arrays, faults, folders, preparing, splits
 from fsvae_jax.run import console, files
 
 
@@ -56,8 +57,14 @@ def _digits(config, split):
   return splits.every_tenth(source._replace(label=digits.target.__getitem__), split, 'digits')
 
 
-def _tfds(name: str, names: dict[str, str]) -> Callable[[ConfigDict, str], splits.Source]:
-  """The data set `name` of TFDS, where our splits have the names `names`."""
+def _tfds(
+  name: str, names: dict[str, str], prepare: Callable
+) -> Callable[[ConfigDict, str], splits.Source]:
+  """The data set `name` of TFDS, where our splits have the names `names`.
+
+  Args:
+    prepare: of a builder whose data set is not there, downloads and writes it.
+  """
 
   def source(config, split):
     data_dir = files.expand(config.tfds_dir, 'data.tfds_dir') if config.tfds_dir else None
@@ -69,7 +76,7 @@ def _tfds(name: str, names: dict[str, str]) -> Callable[[ConfigDict, str], split
         console.say(
           f'{name} is not in {builder.data_path}: TFDS downloads it, or gives up after minutes'
         )
-        builder.download_and_prepare()
+        prepare(builder)
     except Exception as error:  # TFDS and its downloads raise all kinds
       raise FileNotFoundError(
         f'{name} is neither prepared nor could TFDS download it ({type(error).__name__}: '
@@ -99,11 +106,18 @@ def _label(builder, split):
   return lambda i: records[i]['label']
 
 
+def _with_tensorflow(builder):
+  """Lets the builder prepare its data set, which needs TensorFlow for all but the download."""
+  if importlib.util.find_spec('tensorflow') is None:
+    raise ImportError("TFDS needs TensorFlow to prepare it: pip install 'fsvae_jax[data]'")
+  builder.download_and_prepare()
+
+
 # A data set is a function of (config.data, split) that gives a Source.
 DATASETS = {
   'digits': _digits,
-  'mnist': _tfds('mnist', {'train': 'train', 'test': 'test'}),
-  'fashion_mnist': _tfds('fashion_mnist', {'train': 'train', 'test': 'test'}),
-  'cifar10': _tfds('cifar10', {'train': 'train', 'test': 'test'}),
-  'celeb_a': _tfds('celeb_a', {'train': 'train', 'test': 'validation'}),
+  'mnist': _tfds('mnist', {'train': 'train', 'test': 'test'}, preparing.from_idx),
+  'fashion_mnist': _tfds('fashion_mnist', {'train': 'train', 'test': 'test'}, preparing.from_idx),
+  'cifar10': _tfds('cifar10', {'train': 'train', 'test': 'test'}, _with_tensorflow),
+  'celeb_a': _tfds('celeb_a', {'train': 'train', 'test': 'validation'}, _with_tensorflow),
 }

@@ -1,15 +1,21 @@
-"""The command that prepares data for TFDS, as it is documented."""
+"""Data sets of TFDS that are not there yet: downloaded, or prepared by the documented command."""
 
+import functools
+import http.server
 import os
 import pathlib
 import runpy
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
+from tensorflow_datasets.image_classification.mnist import MNIST
 
 from fsvae_jax import data
+from fsvae_jax.data import sources
 from tests.data import making
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -61,6 +67,36 @@ def test_idx_files_become_a_data_set_of_tfds(config, tmp_path, names):
   config.crop = 1  # not from the cache
   with pytest.raises(ValueError, match='mnist/3.*cannot be read.*: remove it'):
     data.load(config, 28, 1, 'train')
+
+
+def test_a_download_needs_no_tensorflow(config, tmp_path, monkeypatch):
+  images = np.random.default_rng(0).integers(0, 256, (5, 28, 28), np.uint8)
+  for stem in ('train', 't10k'):
+    making.write_idx(tmp_path / f'site/{stem}-images-idx3-ubyte.gz', images)
+    making.write_idx(tmp_path / f'site/{stem}-labels-idx1-ubyte.gz', np.arange(5, dtype=np.uint8))
+  served = functools.partial(http.server.SimpleHTTPRequestHandler, directory=tmp_path / 'site')
+  monkeypatch.setitem(sys.modules, 'tensorflow', None)
+  monkeypatch.setenv('NO_PROXY', 'localhost')
+  with http.server.ThreadingHTTPServer(('localhost', 0), served) as site:
+    threading.Thread(target=site.serve_forever, daemon=True).start()
+    monkeypatch.setattr(MNIST, 'URL', f'http://localhost:{site.server_port}/')
+    config.update(name='mnist', path='')
+    for split in ('train', 'test'):
+      loaded = data.load(config, 28, 1, split)
+      assert {bytes(x): label for x, label in zip(loaded, loaded.labels, strict=True)} == {
+        bytes(x): label for label, x in enumerate(images)
+      }
+    site.shutdown()
+
+
+def test_where_tensorflow_is_needed_it_is_named_before_anything_is_downloaded(config, monkeypatch):
+  monkeypatch.setattr(sources.importlib.util, 'find_spec', lambda name: None)
+  monkeypatch.setattr(
+    tfds.download.DownloadManager, 'download_and_extract', lambda *_: pytest.fail('it downloads')
+  )
+  config.update(name='cifar10', path='')
+  with pytest.raises(FileNotFoundError, match=r"cifar10 .*pip install 'fsvae_jax\[data\]'"):
+    data.load(config, 32, 3, 'train')
 
 
 def test_what_is_missing_or_does_not_fit_is_told_in_a_line(tmp_path):
