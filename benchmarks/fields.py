@@ -41,9 +41,9 @@ def trained(args):
 
 
 def named(config, arguments):
-  """A configuration's name, with the fields that make it another: not those that a run may change
-  of its data, as where they lie."""
-  place = lambda name: name.startswith('data.') and may_change(name)
+  """A configuration's name, with the fields that make it another: not those that say where its
+  data lie, or the authors' autoencoders."""
+  place = lambda name: name.startswith(('data.', 'eval.fad_reference')) and may_change(name)
   return ' '.join([config, *sorted(a for a in arguments if not place(a.split('=')[0]))])
 
 

@@ -1,12 +1,12 @@
 """Where the prior loses quality: Frechet distances of samples that begin as an image of the data.
 
     python -m benchmarks.prior --workdir runs/digits
-    python -m benchmarks.prior --workdir runs/mnist --components 50 200 1000 --fad_reference DIR
+    python -m benchmarks.prior --workdir runs/mnist eval.fad_reference=DIR --components 50 200 1000
 
 First, the prior goes on from the posterior's first steps for each test image: from none, where its
 network begins, to all, which is reconstruction. Then its first steps are drawn from mixtures of so
 many patterns, fitted to the posterior's for training images as model.latent 'mixture' does.
-Distances are in the code that evaluation uses, or with --fad_reference in the authors'; one seed.
+Distances are in the code that evaluation uses, with eval.fad_reference the authors'; one seed.
 """
 
 import pathlib
@@ -53,16 +53,22 @@ def begun(patterns: dict, count: int, timesteps: int) -> np.ndarray:
   return np.pad(first_NTD, ((0, 0), (0, timesteps - first_NTD.shape[1]), (0, 0)))
 
 
-def rows(trained: inference.Trained, components: list[int], authors: bool):
+def space_of(trained: inference.Trained):
+  """The code that distances are measured in, with its statistics."""
+  if not trained.config.eval.fad_reference:
+    return fad.own_space(trained.config, trained.images)
+  space = fad.authors_space(trained.config, trained.mesh)
+  if reason := fad.of_others(trained.config, space, trained.images('test')):
+    raise ValueError(reason)
+  return space
+
+
+def rows(trained: inference.Trained, components: list[int]):
   """(what the prior begins with, distance), one after the other."""
   config = trained.config
-  if authors and (reason := fad.of_others(config, len(trained.images('test')))):
-    raise ValueError(reason)
   checks.one_of('model.latent', config.model.latent, ('bernoulli', 'mixture'))
   nets = fsvae.networks_of(config.model)
-  in_authors = lambda: fad.authors_space(config, trained.mesh)
-  space = in_authors() if authors else fad.own_space(config, trained.images)
-
+  space = space_of(trained)
   go_on = from_first(nets)
 
   def distance(first_NTD, steps):
@@ -89,12 +95,10 @@ def main():
   parser = fields.parser(__doc__)
   parser.add_argument('--workdir', type=pathlib.Path, required=True)
   parser.add_argument('--components', type=int, nargs='+', default=[1, 10, 50, 200])
-  parser.add_argument('--fad_reference', default='')
   args = parser.parse_args()
   trained = fields.trained(args)
-  trained.config.eval.fad_reference = args.fad_reference
   header('the prior begins with', 'FAD')
-  for begins, distance in rows(trained, args.components, bool(args.fad_reference)):
+  for begins, distance in rows(trained, args.components):
     row(begins, distance)
 
 

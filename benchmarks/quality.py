@@ -102,10 +102,12 @@ def main():
     config.update_from_flattened_dict(VARIANTS[name] | fields.parsed(args.fields))
     print(name, flush=True)
     with jax.set_mesh(sharding.make_mesh()):
-      results[name] = reach(config, args.errors, args.every, args.most)
+      reached = reach(config, args.errors, args.every, args.most)
+    results[name] = results.get(name, {}) | reached
     if args.out:
       with files.locked(args.out.with_name(f'.{args.out.name}.lock')):  # others may add, too
-        results = read(args.out, named) | {name: results[name]}
+        results = read(args.out, named)
+        results[name] = results.get(name, {}) | reached
         written = files.read_json(args.out) | {named: results}
         files.write_text(args.out, files.to_json(written, 1) + '\n')
   table(results, args.errors)

@@ -7,9 +7,9 @@
     python -m benchmarks.recipes --picture samples.png    # of the budget's finished runs; neither
 
 The protocol: every tenth training image is held out and ranks the variants, by its reconstruction
-error; the test set is reported. Figures on the authors' features (`--fad_reference`) are reported,
-never chosen by. A run goes on where it stopped; a finished one, in `--results`, is not run again.
-A budget in minutes is turned into steps by the rate of a short run of the same variant.
+error; the test set is reported. Figures on the authors' features (`eval.fad_reference=DIR`) are
+reported, never chosen by. A run goes on where it stopped; a finished one, in `--results`, is not
+run again. A budget in minutes is turned into steps by the rate of a short run of the same variant.
 """
 
 import collections
@@ -126,15 +126,24 @@ class Unfinished(Exception):
   """A run that has no figures to report."""
 
 
+def ended(command):
+  """The exit code of a process, which is told of the signals that come to this one."""
+  process = subprocess.Popen(command)
+  tell = lambda number, _: process.send_signal(number)
+  before = {number: signal.signal(number, tell) for number in (signal.SIGINT, signal.SIGTERM)}
+  code = process.wait()
+  for number, handler in before.items():
+    signal.signal(number, handler)
+  return code
+
+
 def train(variant, seed, steps, args, workdir, **more):
   """Trains, and evaluates if all is done, as a process; its flags are those of fsvae_jax.main."""
   flags = fields.flags(changed(variant, args) | more)
   flags += [f'--config.seed={seed}', f'--config.train.steps={steps}']
-  if args.fad_reference:
-    flags.append(f'--config.eval.fad_reference={args.fad_reference}')
   command = [sys.executable, '-m', 'fsvae_jax.main', f'--config={args.config}']
-  code = subprocess.run([*command, f'--workdir={workdir}', *flags]).returncode
-  if code in (signals.STOPPED, -signal.SIGINT):
+  code = ended([*command, f'--workdir={workdir}', *flags])
+  if code in (signals.STOPPED, -signal.SIGINT, -signal.SIGTERM):
     sys.exit(signals.STOPPED)
   if code:
     raise Unfinished(f'{workdir} ended with {code}')
@@ -288,7 +297,6 @@ def main():
   parser.add_argument('--only', nargs='+', choices=VARIANTS, default=list(VARIANTS))
   parser.add_argument('--results', type=fields.new_file, default='runs/recipes/results.jsonl')
   parser.add_argument('--runs', type=pathlib.Path, default='runs/recipes', help='their workdirs')
-  parser.add_argument('--fad_reference', help="folder with the authors' FAD files")
   parser.add_argument('--page', type=pathlib.Path, help='write the tables there; train nothing')
   parser.add_argument('--picture', type=pathlib.Path, help='samples side by side; train nothing')
   args = parser.parse_args()
@@ -306,7 +314,6 @@ def main():
     of = lambda variant: first_row(workdir_of(group, variant, 0), runs[variant][0]['steps'])
     picture({variant: of(variant) for variant in runs}).save(args.picture)
     return
-  signal.signal(signal.SIGINT, lambda *_: None)  # the run hears it too: it saves, and ends this
   failed = []
   for seed, variant in itertools.product(range(args.seeds), args.only):
     rows = read(args.results)

@@ -89,7 +89,8 @@ def load(text: str) -> ConfigDict:
 
 
 def of_run(folder: pathlib.Path) -> ConfigDict | None:
-  """The configuration in `<folder>/config.json`, with today's defaults for fields that it lacks.
+  """The configuration in `<folder>/config.json`, with today's defaults for fields that it lacks;
+  locked.
 
   None if there is none. Raises ValueError if it is damaged.
   """
@@ -105,7 +106,7 @@ def of_run(folder: pathlib.Path) -> ConfigDict | None:
   for name, value in record.items():
     section = name != 'model' and isinstance(value, dict)  # a model's fields are its own
     config[name] = config.get(name, {}) | value if section else value
-  return ConfigDict(config | {'model': _whole(config['model'])})
+  return ConfigDict(config | {'model': _whole(config['model'])}).lock()
 
 
 def command(config: ConfigDict) -> str:

@@ -1,18 +1,16 @@
 """The contents of eval.json: what was evaluated, its figures, and those of runs to compare with."""
 
-import hashlib
 import importlib.metadata
 import os
 import pathlib
 import platform
-from typing import Any
 
 import jax
 from absl import logging
 from ml_collections import ConfigDict
 
 import fsvae_jax
-from fsvae_jax import data
+from fsvae_jax import data, inference
 from fsvae_jax.inference import Trained
 from fsvae_jax.metrics.result import Result
 from fsvae_jax.run import files
@@ -62,22 +60,15 @@ def about(trained: Trained, test_images: data.Images) -> dict:
     'data': trained.config.data.name,
     'step': trained.step,
     'test_images': len(test_images),
+    'image_shape': list(test_images.shape[1:]),
     'parameters': sum(x.size for x in jax.tree.leaves(trained.variables['params'])),
-    'weights': mark(trained.variables),
+    'weights': inference.mark(trained.variables),
     'devices': f'{jax.device_count()} x {device.device_kind} ({device.platform})',
     'host': f'{platform.system()} {platform.machine()}, {os.cpu_count()} cores',
     'fsvae_jax': fsvae_jax.__version__,
     'versions': {'python': platform.python_version()}
     | {name: importlib.metadata.version(name) for name in versions},
   }
-
-
-def mark(variables: Any) -> str:
-  """Eight digits that differ for other parameters or statistics."""
-  digest = hashlib.sha256()
-  for x in jax.tree.leaves(jax.device_get(variables)):
-    digest.update(x.tobytes())
-  return digest.hexdigest()[:8]
 
 
 def named_runs(config: ConfigDict) -> list[pathlib.Path]:

@@ -6,6 +6,7 @@ it is compiled once for all calls of a process.
 
 import contextlib
 import functools
+import hashlib
 import math
 import pathlib
 from collections.abc import Callable, Iterator
@@ -208,9 +209,9 @@ def restore(config: ConfigDict, workdir: str | pathlib.Path, step: Any = None) -
   except TypeError as error:  # a field of another version
     raise ValueError(f'{workdir}/config.json is of another version: {error}') from error
   if not (workdir / 'checkpoints').is_dir():
-    raise FileNotFoundError(
-      f'{workdir} has no checkpoints: train there first, or name another --workdir'
-    )
+    exported = (workdir / 'model.safetensors').exists()
+    way = 'fsvae_jax.load reads its weights' if exported else 'train there first'
+    raise FileNotFoundError(f'{workdir} has no checkpoints: {way}, or name another --workdir')
   defaults = configuration.defaults().to_dict()
   workdirs.check_same(workdir, config.to_dict(), defaults, ('model', 'data'))
   processor.warn_if_slow(config.model.get('dtype'))
@@ -255,6 +256,14 @@ def is_fitted(variables: Any) -> bool:
   params = variables['params']
   own = {name: stats for name, stats in variables['batch_stats'].items() if not params[name]}
   return any(bool(x.any()) for x in jax.tree.leaves(own))
+
+
+def mark(variables: Any) -> str:
+  """Eight digits that differ for other parameters or statistics."""
+  digest = hashlib.sha256()
+  for x in jax.tree.leaves(jax.device_get(variables)):
+    digest.update(x.tobytes())
+  return digest.hexdigest()[:8]
 
 
 def pixels(images_BHWC: jax.Array) -> jax.Array:

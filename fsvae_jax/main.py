@@ -38,6 +38,7 @@ import contextlib
 import pathlib
 import platform
 import sys
+import traceback
 
 import jax
 from absl import app, flags, logging
@@ -71,7 +72,7 @@ flags.DEFINE_string('step', None, "A checkpoint's number, or best, if not the ne
 flags.DEFINE_enum('format', 'safetensors', list(export.FORMATS), 'What to export.')
 for name, help_text in export.NIR_OPTIONS.items():
   flags.DEFINE_string(name, None, help_text)
-flags.DEFINE_integer('count', 64, 'How many images to generate or reconstruct.', 1)
+flags.DEFINE_integer('count', None, 'How many images to generate or reconstruct.', 1)
 flags.DEFINE_integer('label', None, 'Class of the generated images, if the model has classes.', 0)
 flags.DEFINE_integer('seed', 0, 'Of the draws of generated or reconstructed images.', 0, 2**31 - 1)
 flags.DEFINE_string('coordinator', None, 'HOST:PORT of process 0 of several.')
@@ -95,10 +96,21 @@ def main(_: list[str]) -> int:
   except signals.Stopped as stopped:
     console.complain(f'stopped {stopped}; the same command goes on')
     finished = False
+  except Exception as error:
+    if logging.level_info() or not says_it_itself(error):
+      raise
+    sys.exit(f'{error}')
   if not finished:
     signals.ignored()
   console.settle()
   return 0 if finished else signals.STOPPED
+
+
+def says_it_itself(error: Exception) -> bool:
+  """Whether a `raise` of this package's is its origin, so that a traceback would only hide it."""
+  origin = traceback.extract_tb(error.__traceback__)[-1]
+  is_ours = pathlib.Path(__file__).parent in pathlib.Path(origin.filename).parents
+  return is_ours and (origin.line or '').startswith('raise ')
 
 
 def run() -> bool:
@@ -146,8 +158,11 @@ def parse_flags(argv: list[str]) -> list[str]:
   try:
     folder = given.workdir or f'runs/{configuration.run_name(given.config or DEFAULT)}'
     folder = workdir.check(folder)
+    goes_on = given.workdir and not given.config and (folder / 'config.json').exists()
     config = (
-      recorded(folder, given.config) if of_run else configuration.load(given.config or DEFAULT)
+      recorded(folder, given.config)
+      if of_run or goes_on
+      else configuration.load(given.config or DEFAULT)
     )
   except (ValueError, FileNotFoundError) as error:
     sys.exit(f'{error}')

@@ -17,6 +17,7 @@ from fsvae_jax.run import console, files, pictures
 from fsvae_jax.run import workdir as workdirs
 
 COLUMNS = 8  # of a grid: as many as can be looked at on a phone
+COUNT = 64  # of images that are written
 
 
 def quantized(images: np.ndarray) -> np.ndarray:
@@ -115,7 +116,7 @@ def write(
   config: ConfigDict,
   workdir: str | pathlib.Path,
   mode: str,
-  count: int,
+  count: int | None = None,
   step: int | str | None = None,
   seed: int = 0,
   label: int | None = None,
@@ -124,7 +125,7 @@ def write(
 
   Args:
     mode: 'generate' or 'reconstruct'; also the name of the folder.
-    count: number of images.
+    count: number of images; default: `COUNT`, or all test images, if they are fewer.
     step: of the checkpoint; default: the newest.
     seed: of the draws.
     label: class of the generated images; default: none.
@@ -138,10 +139,11 @@ def write(
   workdirs.check_writable(workdir, [mode])
   trained = inference.restore(config, workdir, step)
   if mode == 'generate':
-    checks.count('--count', count, 1)
+    count = checks.count('--count', COUNT if count is None else count, 1)
     arrays = {'generated': quantized(trained.generate(count, seed, label))}
   else:
     test_images = trained.images('test')
+    count = min(COUNT, len(test_images)) if count is None else count
     if not 1 <= count <= len(test_images):
       raise ValueError(f'--count is {count}; it must be at least 1 and at most {len(test_images)}')
     images = np.asarray(test_images[:count])

@@ -112,7 +112,10 @@ def checked_model(config: ConfigDict) -> tuple[Model, Any]:
   try:
     model = models.make(config.model)
   except TypeError as error:  # a field of another model
-    raise ValueError(f'config.model, of model.name {config.model.name}: {error}') from error
+    raise ValueError(
+      f'config.model, of model.name {config.model.name}: {error}; --config=NAME:ann has the fields '
+      'of the conventional model'
+    ) from error
   if config.train.get('energy_weight') and model.record is None:
     raise ValueError(
       f'train.energy_weight is {config.train.energy_weight}, but {config.model.name} has no '

@@ -7,11 +7,12 @@ import argparse
 import itertools
 import json
 import math
+import os
 import pathlib
 import re
 import signal
 import sys
-import types
+import threading
 
 import jax
 import nir
@@ -219,12 +220,15 @@ def test_quality_counts_images_and_seconds_to_each_error(main, mnist, tmp_path):
   places = f'data.path={mnist}', f'data.cache_dir={tmp_path}'
   out, own = tmp_path / 'out.json', benchmark_fields.named('mnist', [*places, *small])
   assert own == ' '.join(['mnist', *sorted(small)])  # another model, wherever its data lie
-  out.write_text(json.dumps({'mnist': {'T=4': 1}, own: {'K=5': {'4.0': [9.0, 24]}}}))
+  out.write_text(
+    json.dumps({'mnist': {'T=4': 1}, own: {'K=5': {'4.0': [9.0, 24]}, 'T=4': {'0.5': [99.0, 16]}}})
+  )
   flags = '--only', 'T=4', '--errors', '4.0', '1e-9', '--every', '2', '--out', out
   printed = main(quality, *flags, *small, *places)
   assert json.loads(out.read_text())['mnist'] == {'T=4': 1}
   results = json.loads(out.read_text())[own]
   reached = results['T=4']
+  assert reached.pop('0.5') == [99.0, 16]  # of an earlier call
   assert list(reached) == ['4.0'] and reached['4.0'][1] == 16 and reached['4.0'][0] > 0
   assert '| T=4 | ' in printed and printed.rstrip().endswith('| - |')
   assert results['K=5'] == {'4.0': [9.0, 24]} and '| K=5 | 9 s, 0.0k | - |' in printed
@@ -249,14 +253,14 @@ class Study:
     figures = {'fad': {'mean': 10.0 + int(given['config.seed'])}}
     evaluated = {'run': {'parameters': 7}, 'figures': figures}
     (workdir / 'eval.json').write_text(json.dumps(evaluated))
-    return types.SimpleNamespace(returncode=self.codes.get(workdir.parent.name, 0))
+    return self.codes.get(workdir.parent.name, 0)
 
 
 def test_recipes_train_what_is_not_finished_and_rank_by_held_out_images(
   main, monkeypatch, tmp_path
 ):
   study = Study()
-  monkeypatch.setattr(recipes.subprocess, 'run', study)
+  monkeypatch.setattr(recipes, 'ended', study)
   monkeypatch.setattr(recipes, 'epoch', lambda args: 54_000)
   flags = '--only', 'T=4', 'T=2', '--results', tmp_path / 'r.jsonl', '--runs', tmp_path / 'runs'
   main(recipes, *flags, '--seeds', 1, '--budget', 'epochs', '--amount', 0.5)
@@ -282,6 +286,15 @@ def test_recipes_train_what_is_not_finished_and_rank_by_held_out_images(
   assert of(200) < of(40)  # the smaller error first
 
 
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_a_study_alone_reaches_the_run_that_trains(number):
+  before = signal.getsignal(number)
+  threading.Timer(0.5, os.kill, (os.getpid(), number)).start()
+  code = 'import signal, time; signal.signal(signal.SIGINT, signal.SIG_DFL); time.sleep(60)'
+  assert recipes.ended([sys.executable, '-c', code]) == -number
+  assert signal.getsignal(number) is before
+
+
 def test_the_folder_of_results_is_there_before_hours_are_spent(tmp_path):
   assert benchmark_fields.new_file(tmp_path / 'new' / 'f.json').parent.is_dir()
 
@@ -295,7 +308,7 @@ def test_an_epoch_of_a_study_is_the_images_that_are_not_held_out(mnist, tmp_path
 def test_a_run_that_fails_is_named_and_leaves_the_others_of_a_study(main, monkeypatch, tmp_path):
   study = Study()
   study.codes = {'T=4': 1}
-  monkeypatch.setattr(recipes.subprocess, 'run', study)
+  monkeypatch.setattr(recipes, 'ended', study)
   monkeypatch.setattr(recipes, 'epoch', lambda args: 54_000)
   results = tmp_path / 'r.jsonl'
   flags = '--only', 'T=4', 'T=2', '--results', results, '--runs', tmp_path / 'runs', '--seeds', 1
@@ -341,7 +354,7 @@ def test_what_would_measure_something_else_is_refused(
 
 def test_recipes_of_other_fields_are_other_recipes(main, monkeypatch, tmp_path):
   study = Study()
-  monkeypatch.setattr(recipes.subprocess, 'run', study)
+  monkeypatch.setattr(recipes, 'ended', study)
   monkeypatch.setattr(recipes, 'epoch', lambda args: 54_000)
   flags = '--only', 'T=4', '--results', tmp_path / 'r.jsonl', '--runs', tmp_path / 'runs'
   for given in ((), ('model.latent_dim=64',), (f'data.path={tmp_path}',)):
@@ -356,7 +369,7 @@ def test_recipes_of_other_fields_are_other_recipes(main, monkeypatch, tmp_path):
 
 def test_recipes_turn_minutes_into_steps_by_a_short_run(main, monkeypatch, tmp_path):
   study = Study()
-  monkeypatch.setattr(recipes.subprocess, 'run', study)
+  monkeypatch.setattr(recipes, 'ended', study)
   flags = '--only', 'T=4', '--results', tmp_path / 'r.jsonl', '--runs', tmp_path / 'runs'
   main(recipes, *flags, '--seeds', 1, '--budget', 'minutes', '--amount', 2)
   assert [steps for _, _, steps in study.trained] == [recipes.PROBE_STEPS, 2 * 60 * 100 / 50]

@@ -114,7 +114,7 @@ def test_figures_of_other_weights_do_not_stay(run, tmp_path, monkeypatch):
   config, workdir, results = run
   trained = inference.restore(config, workdir)
   moved = jax.tree.map(lambda x: x * (1 + 1e-6), trained.variables)
-  assert figures.mark(moved) != figures.mark(trained.variables) == results['run']['weights']
+  assert inference.mark(moved) != inference.mark(trained.variables) == results['run']['weights']
   workdir = pathlib.Path(shutil.copytree(workdir, tmp_path / 'run'))
   config = copy.deepcopy(config)
   config.eval.metrics = ()
@@ -143,7 +143,7 @@ def test_the_step_that_is_asked_for_is_evaluated_and_exported(run, tmp_path, mon
   for step in (20, 40):
     of_step = inference.restore(config, workdir, step)
     about = evaluate.evaluate(config, workdir, step)['run']
-    assert about['step'] == step and about['weights'] == figures.mark(of_step.variables)
+    assert about['step'] == step and about['weights'] == inference.mark(of_step.variables)
     export.write(config, workdir, 'safetensors', step)
     exported = fsvae_jax.load(workdir / 'export' / 'safetensors')
     assert exported.step == step
@@ -487,6 +487,7 @@ def test_the_authors_statistics_are_of_their_own_test_images(run, monkeypatch):
   trained = trained._replace(config=copy.deepcopy(config))
   trained.config.data.name, trained.config.eval.fad_reference = 'mnist', 'anywhere'
   monkeypatch.setattr(fad, 'own_space', lambda *_: fad.Space(None, None, 'own'))
+  monkeypatch.setattr(fad, 'authors_space', lambda *_: fad.Space(None, None, 'theirs'))
   metric = fad.evaluate(trained, inference.restore(config, workdir).images)
   result = metric.result([collections.defaultdict(float, fad=1.0, fad_authors=1.0)])
   assert result.missing.endswith('of 10000 test images, here are 179')

@@ -148,6 +148,31 @@ def test_a_run_knows_its_configuration(parse, run, mode):
     assert config.model.features == (32, 64, 128)
 
 
+def test_a_training_goes_on_without_being_named(parse, run):
+  """As it began, and not as the default configuration."""
+  config = parse(f'--workdir={run}', '--config.train.steps=950')
+  assert (config.data.path, config.model.timesteps, config.train.steps) == ('/data/mine', 7, 950)
+  assert parse(f'--workdir={run}/other').model.timesteps != 7  # a new one
+
+
+@pytest.mark.parametrize('flag', [[], ['-v=1']])
+def test_what_cannot_be_is_told_in_a_line_and_what_went_wrong_with_its_traceback(
+  parse, tmp_path, monkeypatch, flag
+):
+  monkeypatch.setattr(main, 'keep_compiled', lambda folder: None)
+  arguments = ['--config.data.path=nowhere', f'--workdir={tmp_path}/run', *flag]
+  of_ours = (ValueError, FileNotFoundError) if flag else SystemExit
+  with pytest.raises(of_ours, match='data.path .*nowhere is neither'):
+    parse(*arguments, then=lambda: main.main([]))
+
+  def broken(*_):
+    return {}['key']
+
+  monkeypatch.setattr(main.train, 'train_and_evaluate', broken)
+  with pytest.raises(KeyError):
+    parse(*arguments, then=lambda: main.main([]))
+
+
 @pytest.mark.parametrize(
   'field, value',
   [
@@ -177,7 +202,7 @@ CALLS = {  # what is called, without configuration and folder
   '--mode=eval --step=40': ('evaluate', 40),
   '--mode=eval': ('evaluate', None),
   '--mode=generate --count=5 --step=best --seed=2 --label=3': ('generate', 5, 'best', 2, 3),
-  '--mode=reconstruct --seed=4': ('reconstruct', 64, None, 4, None),
+  '--mode=reconstruct --seed=4': ('reconstruct', None, None, 4, None),
   '--mode=export --format=nir --step=7 --readout=li': ('nir', 7, {'readout': 'li'}),
 }
 

@@ -3,7 +3,7 @@
 import jax
 
 import fsvae_jax
-from fsvae_jax import configuration
+from fsvae_jax import configuration, inference
 from fsvae_jax.inference import Trained
 from fsvae_jax.report import page
 from fsvae_jax.run import files, writer
@@ -42,9 +42,13 @@ def text(trained: Trained) -> str:
     ValueError: for a file that is damaged.
   """
   config, model = trained.config, trained.config.model
-  evaluated = files.read_json(trained.workdir / 'eval.json')
-  of_this_step = evaluated.get('run', {}).get('step') == trained.step
-  figures = evaluated.get('figures', {}) if of_this_step else {}
+  try:
+    evaluated = files.read_json(trained.workdir / 'eval.json')
+  except ValueError as error:
+    raise ValueError(f'{error}; --mode=eval writes it anew') from error
+  run, weights = evaluated.get('run', {}), inference.mark(trained.variables)
+  is_of_these = run.get('step') == trained.step and run.get('weights', weights) == weights
+  figures = evaluated.get('figures', {}) if is_of_these else {}
   rows = [row for row in writer.read_metrics(trained.workdir) if row['step'] <= trained.step]
   seconds = page.training_seconds(rows, config.train.batch_size)
   return _CARD.format(
@@ -58,7 +62,7 @@ def text(trained: Trained) -> str:
     version=fsvae_jax.__version__,
     time=f', {seconds / 60:.0f} minutes of training steps' if seconds else '',
     command=configuration.command(config),
-    figures=_table(figures) if figures else 'This step was not evaluated.',
+    figures=_table(figures) if figures else 'These weights were not evaluated.',
   )
 
 

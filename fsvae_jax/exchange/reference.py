@@ -73,6 +73,9 @@ def export(trained: Trained, folder: pathlib.Path) -> None:
 
 def parse_flags(argv: list[str]) -> list[str]:
   """absl's parser, with the fields of the configuration that `--config` names."""
+  if {'--help', '-h'} & set(argv[1:]):
+    print(__doc__)
+    sys.exit()
   given, rest = configuration.ahead(argv[1:], 'config')
   if given.config is None:
     sys.exit('--config is missing: the configuration that the file was trained with')

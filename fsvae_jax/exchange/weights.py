@@ -68,7 +68,10 @@ def load(name: str | os.PathLike) -> Trained:
 
 def _model(folder: pathlib.Path, about: Mapping[str, str]) -> tuple[ConfigDict, models.Model]:
   """The configuration in a folder of weights, and its model."""
-  config = configuration.of_run(folder)
+  try:
+    config = configuration.of_run(folder)
+  except ValueError as error:
+    raise ValueError(f'{folder}/config.json is damaged: export the run again') from error
   if not config:
     raise FileNotFoundError(f'{folder} has no config.json, which says of which model {FILE} is')
   try:

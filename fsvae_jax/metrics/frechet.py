@@ -1,5 +1,6 @@
 """Frechet distance between two sets of feature vectors, as Gaussians (arXiv 1706.08500)."""
 
+import contextlib
 import pathlib
 from collections.abc import Callable
 from typing import NamedTuple
@@ -77,8 +78,11 @@ def kept(path: pathlib.Path, compute: Callable[[], np.ndarray]) -> Gaussian:
   """The Gaussian in `path`; if it is not there, or damaged, that of the features `compute()`, which
   is then kept. All processes of a run compute together, no other run beside them."""
   with distributed.alone(path.with_suffix('.lock')):
-    if sharding.from_first(_is_whole(path)):
-      return load(path)
+    found = None
+    with contextlib.suppress(ValueError, FileNotFoundError):
+      found = load(path)
+    if sharding.from_first(found is not None):
+      return found or load(path)
     statistics = gaussian(compute())
     if jax.process_index() == 0:
       try:
@@ -87,11 +91,3 @@ def kept(path: pathlib.Path, compute: Callable[[], np.ndarray]) -> Gaussian:
         logging.warning('%s cannot be kept, and is computed again next time (%s)', path, error)
     distributed.meet()
     return statistics
-
-
-def _is_whole(path):
-  try:
-    load(path)
-  except (ValueError, FileNotFoundError):
-    return False
-  return True

@@ -7,9 +7,15 @@ PUBLISHED: dict[str, dict[str, tuple[float, ...]]] = {
   'cifar10': {'FSVAE': (0.066, 175.5, 133.9), 'ANN VAE': (0.105, 229.6, 196.9)},
   'celeb_a': {'FSVAE': (0.051, 101.6, 112.9), 'ANN VAE': (0.059, 92.53, 156.9)},
 }
-# How many test images the sets have (of celeb_a, the validation split is tested on): of as many, a
-# run's figures stand beside the published ones.
+# How many test images the sets have (of celeb_a, the validation split is tested on), and of which
+# shape: of the same, a run's figures stand beside the published ones.
 TEST_IMAGES = {'mnist': 10_000, 'fashion_mnist': 10_000, 'cifar10': 10_000, 'celeb_a': 19_867}
+IMAGE_SHAPES = {
+  'mnist': [32, 32, 1],
+  'fashion_mnist': [32, 32, 1],
+  'cifar10': [32, 32, 3],
+  'celeb_a': [64, 64, 3],
+}
 PUBLISHED_NAMES = ('reconstruction_mse', 'fid', 'fad_authors')
 
 # What stands first: (metric, title, what it says, {figure: {figure beside it: its label}}). Of the

@@ -3,7 +3,14 @@
 import pathlib
 from typing import NamedTuple
 
-from fsvae_jax.report.names import CAPTIONS, NUMBERS, PUBLISHED, PUBLISHED_NAMES, TEST_IMAGES
+from fsvae_jax.report.names import (
+  CAPTIONS,
+  IMAGE_SHAPES,
+  NUMBERS,
+  PUBLISHED,
+  PUBLISHED_NAMES,
+  TEST_IMAGES,
+)
 from fsvae_jax.run import pictures
 
 
@@ -37,7 +44,9 @@ def columns(workdir: pathlib.Path, results: dict) -> list[Column]:
 
 def published(run: dict) -> dict[str, tuple[float, ...]]:
   """{model: the paper's figures}; {} for a run on other images than the paper's."""
-  same = run.get('test_images') in (None, TEST_IMAGES.get(run['data']))  # None: an older run
+  ours = run.get('test_images'), run.get('image_shape')  # None of an older run
+  theirs = TEST_IMAGES.get(run['data']), IMAGE_SHAPES.get(run['data'])
+  same = all(own in (None, other) for own, other in zip(ours, theirs, strict=True))
   return PUBLISHED.get(run['data'], {}) if same else {}
 
 

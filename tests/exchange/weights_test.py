@@ -149,6 +149,18 @@ def test_a_figure_that_is_not_finite_is_no_reason_to_refuse_an_export(tmp_path):
   assert '| psnr | not finite |' in (tmp_path / 'README.md').read_text()
 
 
+@pytest.mark.parametrize('other', [{'step': 2}, {'weights': '0123abcd'}], ids=str)
+def test_figures_of_other_weights_are_not_on_the_card(tmp_path, other):
+  trained = make_trained.make(tmp_path)
+  figure = {'mean': 1.5, 'std': None, 'seeds': 3, 'protocol': 'all test images'}
+  about = figures.about(trained, np.zeros((9, 8, 8, 1)))
+  for run, is_there in ((about, True), (about | other, False)):
+    files.write_text(tmp_path / 'eval.json', json.dumps({'run': run, 'figures': {'psnr': figure}}))
+    weights.export(trained, tmp_path)
+    card = (tmp_path / 'README.md').read_text()
+    assert ('| psnr | 1.5 |' in card) == is_there != ('were not evaluated' in card)
+
+
 @pytest.mark.parametrize('name', ['digits', 'mnist:ann', 'fashion_mnist:esvae'])
 def test_the_command_of_a_configuration_names_it_and_what_differs(name):
   config = configuration.load(name)
@@ -223,7 +235,10 @@ WRONG = {
   of_a_later_model: (ValueError, r'config.json is of fsvae_jax .*this is .*hearts'),
   lambda folder: change(folder, fsvae_jax='2'): (ValueError, 'version 2 of the format.*update it'),
   lambda folder: (folder / 'config.json').unlink(): (FileNotFoundError, 'has no config.json'),
-  lambda folder: (folder / 'config.json').write_text('{'): (ValueError, 'config.json is damaged'),
+  lambda folder: (folder / 'config.json').write_text('{'): (
+    ValueError,
+    'config.json is damaged: export',
+  ),
 }
 
 

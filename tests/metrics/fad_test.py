@@ -92,13 +92,16 @@ def test_the_autoencoder_can_be_trained():
   assert set(variables['params']) == {'encoder', 'decoder'}
 
 
-def test_the_authors_statistics_are_of_as_many_images():
+def test_the_authors_statistics_are_of_other_images_than_ours():
   config = mnist.get_config()
-  assert not fad.of_others(config, 10_000) and 'of 10000 test images, here are 7' in fad.of_others(
-    config, 7
-  )
+  code = lambda images: np.asarray(images, float)
+  space = lambda of: fad.Space(code, frechet.gaussian(of), '')
+  ours = RNG.normal(size=(10_000, 3))
+  assert not fad.of_others(config, space(ours), ours)
+  assert 'of 10000 test images, here are 7' in fad.of_others(config, space(ours), ours[:7])
+  assert 'images are 12 from' in fad.of_others(config, space(ours + 2), ours)  # as KMNIST's, 10,000
   config.data.name = 'digits'  # of which they have none
-  assert not fad.of_others(config, 7)
+  assert not fad.of_others(config, space(ours[:7]), ours[:7])
 
 
 def test_a_place_that_cannot_keep_the_autoencoder_is_refused_at_once(tmp_path, monkeypatch):
@@ -143,12 +146,12 @@ def test_statistics_that_are_not_there_or_not_such_are_named(tmp_path):
     frechet.load(tmp_path / 'odd.npz')
 
 
-def test_the_autoencoders_run_is_the_same_whatever_the_recipe():
+def test_the_autoencoders_run_is_the_same_whatever_the_model():
   config = mnist.get_config()
   one = fad.autoencoder_config(config)
   config.train.update(learning_rate=3e-3, batch_size=50, epochs=7, ema_decay=0.9)
   config.seed = 5
-  config.model.timesteps = 4
+  config.model.update(timesteps=4, features=(8, 16), latent_dim=9)
   config.data.flip, config.data.validation = True, 10
   assert fad.autoencoder_config(config).to_dict() == one.to_dict()
   config.eval.fad_epochs = 3
@@ -195,7 +198,7 @@ def test_every_figure_has_a_protocol():
   assert 'precision_authors' not in values
 
 
-def test_an_autoencoder_is_of_its_images_and_its_shape(tmp_path):
+def test_an_autoencoder_is_of_its_images_and_their_size(tmp_path):
   config = digits.get_config()
   config.data.cache_dir = str(tmp_path)
   named = lambda name: lambda split: types.SimpleNamespace(name=f'{name}-{split}')
@@ -205,4 +208,6 @@ def test_an_autoencoder_is_of_its_images_and_its_shape(tmp_path):
   config.train.batch_size += 1  # the recipe of the model in question
   assert own == folder('a')
   config.model.features = (8, 16)
+  assert own == folder('a')
+  config.model.image_size = 8
   assert own != folder('a')

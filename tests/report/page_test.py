@@ -114,8 +114,9 @@ def test_a_figure_that_is_not_finite_has_no_bar(tmp_path):
   )
 
 
-def test_figures_of_own_images_are_not_beside_the_published_ones(tmp_path):
-  run = RESULTS['run'] | {'test_images': 300}
+@pytest.mark.parametrize('other', [{'test_images': 300}, {'image_shape': [16, 16, 1]}], ids=str)
+def test_figures_of_own_images_are_not_beside_the_published_ones(tmp_path, other):
+  run = RESULTS['run'] | other
   report.write(tmp_path, RESULTS | {'run': run}, CONFIG, METRICS, {})
   assert 'paper:' not in (tmp_path / 'report.html').read_text('utf-8')
 
