@@ -68,6 +68,7 @@ STRONG = SMALL_BATCH | {
   'train.ema_decay': 0.98,
 }
 ADAMW = STRONG | {'train.optimizer': 'adamw', 'train.learning_rate': 1e-3}
+RATE = {name: x for name, x in STRONG.items() if name != 'model.draws'} | {'model.latent': 'rate'}
 VARIANTS = {
   'published': PUBLISHED,
   'small batch': SMALL_BATCH,
@@ -98,8 +99,8 @@ VARIANTS = {
   'learned neurons': STRONG | {'model.learned': ('tau', 'v_th')},
   'learned read-out': STRONG | {'model.readout': 'learned'},
   'TAID': STRONG | {'model.readout': 'attention'},
-  'ESVAE': STRONG | {'model.latent': 'rate', 'model.latent_dim': 32},
-  'ESVAE, D=128': STRONG | {'model.latent': 'rate'},
+  'ESVAE': RATE | {'model.latent_dim': 32},
+  'ESVAE, D=128': RATE,
 }
 SECTION = '## Studies'
 COLUMNS = {  # heading -> field of a finished run

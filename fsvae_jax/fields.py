@@ -196,7 +196,12 @@ FIELDS = {
 }
 
 # Fields that have an effect only where another one's value holds, and a value that does.
+_PICKS = ('model.latent', lambda latent: latent != 'rate', 'bernoulli')
 NEEDS = {
+  'model.components': ('model.latent', lambda x: x not in ('bernoulli', 'rate'), 'mixture'),
+  'model.draws': _PICKS,
+  'model.pick_gradient': _PICKS,
+  'model.scheduled_sampling': _PICKS,
   'train.epochs': ('train.steps', lambda steps: steps == 0, '0'),
   'train.energy_target': ('train.energy_weight', lambda weight: weight > 0, 'WEIGHT'),
 }

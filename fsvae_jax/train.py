@@ -45,11 +45,16 @@ from fsvae_jax.training_step import Batch
 
 
 def losses(
-  model: Model, variables: Any, key: jax.Array, images_BHWC: jax.Array, label_B: Any = None
+  model: Model, variables: Any, key: jax.Array, images_BHWC: jax.Array, label_B: Any = None, **count
 ) -> dict:
   """The loss and its parts, {name: scalar}, of a batch of test images and their labels, if any."""
   batch = {'image': data.normalize(images_BHWC), 'label': label_B}
-  return model.loss(variables, batch, model.draw(key, len(images_BHWC)), train=False)[1][1]
+  return model.loss(variables, batch, model.draw(key, len(images_BHWC)), train=False, **count)[1][1]
+
+
+def losses_and_operations(model: Model, variables: Any, key: jax.Array, *batch: jax.Array) -> dict:
+  """`losses`, with what a reconstruction takes."""
+  return losses(model, variables, key, *batch, count=True)
 
 
 def firing(model: Model, variables: Any, key: jax.Array, images_BHWC: jax.Array) -> dict:
@@ -67,7 +72,12 @@ def test_scalars(trained: Trained, images: Any, key: jax.Array) -> dict[str, flo
   """Means of the loss and its parts over `images`, with the draws of `key`."""
   labels = getattr(images, 'labels', None)
   arrays = (images,) if labels is None else (images, labels)
-  return {name: float(x) for name, x in trained.means(losses, *arrays, key=key).items()}
+  if not trained.config.train.get('energy_weight'):
+    means = trained.means(losses, *arrays, key=key)
+  else:
+    means = trained.means(losses_and_operations, *arrays, key=key)
+    _, means = training_step.with_energy(trained.config, means['loss'], means)
+  return {name: float(x) for name, x in means.items()}
 
 
 def test(trained: Trained, images: Any, key: jax.Array, out: writer.Writer) -> dict[str, float]:
@@ -142,8 +152,11 @@ def prepare(config: ConfigDict, workdir: str | pathlib.Path) -> Prepared:
   processor.warn_if_slow(config.model.get('dtype'))
   model, variables = checked_model(config)
   changed = workdirs.check_same(workdir, config.to_dict(), configuration.defaults().to_dict())
-  begins = config.train.get('start') and not workdirs.has_checkpoints(workdir)
-  start = warm_start.begin(config, variables) if begins else {}
+  begins = not workdirs.has_checkpoints(workdir)
+  start = warm_start.begin(config, variables) if begins and config.train.get('start') else {}
+  stay = ', '.join(warm_start.networks_that_stay(config, variables))
+  if begins and stay and not start:
+    logging.warning('train.only leaves %s as they begin: random, without a train.start', stay)
   batch_size = config.train.batch_size
   mesh = sharding.mesh_for(batch_size, config.train.micro_batches)
   size = config.model.image_size, config.model.channels
@@ -286,9 +299,9 @@ def loop(
 ) -> dict[str, float]:
   """Takes the steps that are left, or those until `stop` is set, and does what is due between them:
   tests, saves, lines. Returns the last line's scalars."""
-  if state.step >= run.total:  # nothing is left for which a step would be compiled
-    return {}
   (train_key, test_key), start, scalars = keys, int(state.step), {}
+  if start >= run.total:  # nothing is left for which a step would be compiled
+    return {} if has_line(run.workdir, start) else last_line(config, run, state, test_key, out)
   share = jax.process_index(), jax.process_count()
   batches = data.batches(
     run.train_images, config.train.batch_size, config.seed, start, run.total, *share
@@ -328,6 +341,29 @@ def loop(
     if stopping:
       console.say(f'stopped at step {step} of {run.total}; the same command goes on from here')
       break
+  return scalars
+
+
+def has_line(workdir: pathlib.Path, step: int) -> bool:
+  """Whether metrics.jsonl has the line of a step."""
+  rows = writer.read_metrics(workdir)
+  return bool(sharding.from_first(any(row['step'] == step for row in rows)))
+
+
+def last_line(
+  config: ConfigDict,
+  run: Prepared,
+  state: states.TrainState,
+  test_key: jax.Array,
+  out: writer.Writer,
+) -> dict[str, float]:
+  """Tests, and writes the line, of a run that was killed after its last save and before this."""
+  step = int(state.step)
+  trained = Trained(config, run.workdir, step, run.model, state.evaluated(), run.mesh)
+  scalars = test(trained, run.test_images, test_key, out)
+  if run.held_out:
+    scalars |= named('validation', test_scalars(trained, run.held_out, test_key))
+  out.scalars(step, scalars)
   return scalars
 
 

@@ -10,6 +10,8 @@ from ml_collections import ConfigDict
 from fsvae_jax import configuration, inference
 from fsvae_jax.run import files
 
+CONSTANTS = ('tau', 'v_th', 'learned', 'readout')  # of what a network computes, beside its arrays
+
 
 def begin(config: ConfigDict, like: Any) -> dict[str, Any]:
   """The arrays `fitting` of the run in `train.start`: of its newest step, those that tests use.
@@ -17,7 +19,8 @@ def begin(config: ConfigDict, like: Any) -> dict[str, Any]:
   Not those of a network without parameters, which is fitted to its own run's latents.
 
   Raises:
-    ValueError, FileNotFoundError: if there is no run, nothing to restore, or nothing fits.
+    ValueError, FileNotFoundError: if there is no run, nothing to restore, or nothing fits; or if
+      networks that `train.only` leaves as they are would not compute what they do there.
   """
   folder = files.expand(config.train.start, 'train.start')
   theirs = configuration.of_run(folder)
@@ -27,12 +30,28 @@ def begin(config: ConfigDict, like: Any) -> dict[str, Any]:
     part: {name: own for name, own in networks.items() if like['params'][name]}
     for part, networks in like.items()
   }
-  found = fitting(jax.device_get(inference.restore(theirs, folder).variables), trained)
+  variables = jax.device_get(inference.restore(theirs, folder).variables)
+  found = fitting(variables, trained)
   if 'v_th' in config.model and 'v_th' not in theirs.model:
     found = in_thresholds(found, config.model.v_th)
   if not found:
     raise ValueError(f'train.start is {folder}: no array there has a name and shape of this model')
+  if frozen := networks_that_stay(config, trained):
+    fields = [f for f in CONSTANTS if config.model.get(f) != theirs.model.get(f)]
+    left = {name for name, _ in (*_named(variables), *_named(trained))} - found.keys()
+    arrays = sorted(name for name in left if name.split('/')[1] in frozen)
+    if different := fields or arrays:
+      raise ValueError(
+        f'train.start is {folder}, but {", ".join(frozen)}, which train.only leaves as they are, '
+        f'would not be as there: {", ".join(different)} differ'
+      )
   return found
+
+
+def networks_that_stay(config: ConfigDict, variables: Any) -> list[str]:
+  """The networks that `train.only` leaves as they are."""
+  only = config.train.get('only', ())
+  return [name for name, own in variables['params'].items() if only and own and name not in only]
 
 
 def fitting(theirs: Any, like: Any) -> dict[str, Any]:

@@ -299,6 +299,13 @@ def test_the_folder_of_results_is_there_before_hours_are_spent(tmp_path):
   assert benchmark_fields.new_file(tmp_path / 'new' / 'f.json').parent.is_dir()
 
 
+@pytest.mark.parametrize('variant', recipes.VARIANTS)
+def test_no_variant_of_a_study_has_a_field_without_effect(variant):
+  own = recipes.COMMON | recipes.VARIANTS[variant]
+  values = fields.flatten(configuration.load('mnist').to_dict()) | {'train.steps': 1} | own
+  assert [name for name in own if fields.idle(name, values)] == []
+
+
 def test_an_epoch_of_a_study_is_the_images_that_are_not_held_out(mnist, tmp_path):
   path = [f'data.path={mnist}', f'data.cache_dir={tmp_path}', 'data.validation=4']
   count = len(np.load(mnist)['train'])

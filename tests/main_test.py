@@ -93,6 +93,8 @@ def test_of_a_field_given_twice_the_last_counts(parse):
     (['--flagfile=flags.txt'], '--flagfile=flags.txt is not read'),
     (['--config.train.epochs=3'], 'train.epochs=3 would have no effect, as train.steps is 500; '),
     (['--config=mnist', '--config.train.energy_target=9'], 'give --config.train.energy_weight='),
+    (['--config=mnist', '--config.model.components=9'], 'give --config.model.latent=mixture'),
+    (['--config=mnist:esvae', '--config.model.draws=5'], 'draws=5 would have no effect, as mod'),
     (['--upsampling=dilated'], '--upsampling=dilated is of --mode=export, not of --mode=train'),
   ],
 )

@@ -413,6 +413,19 @@ def test_the_energy_is_pressed_down_to_its_target_and_no_further(config):
   assert slope(jnp.float32(4e6)) == 0
 
 
+def test_the_price_on_energy_is_a_part_of_what_a_test_says(config, trained):
+  run = inference.restore(config, trained[1])
+  images = run.images('test')[:8]
+  free = train.test_scalars(run, images, KEY)
+  run.config.train.update(energy_weight=2.0, energy_target=0.001)
+  priced = train.test_scalars(run, images, KEY)
+  assert priced['energy_uj'] > 0.001 and 'energy_uj' not in free
+  dearer = free['loss'] + 2 * (priced['energy_uj'] - 0.001)
+  assert priced['loss'] == pytest.approx(dearer, rel=1e-5)
+  del priced['accumulates'], priced['multiply_accumulates'], priced['energy_uj'], priced['loss']
+  assert priced == pytest.approx({name: x for name, x in free.items() if name != 'loss'}, rel=1e-5)
+
+
 @pytest.mark.slow
 def test_training_with_a_price_on_energy_takes_less_of_it(config, tmp_path):
   config.train.update(steps=40, log_every=1, test_every=0, checkpoint_every=0, energy_weight=1e3)
@@ -485,6 +498,18 @@ def test_the_checkpoint_of_the_smallest_validation_loss_stays(ann, tmp_path, mon
   assert [row.get('validation/loss') for row in writer.read_metrics(tmp_path)] == [0.2, 0.1, 0.3]
   assert inference.restore(ann, tmp_path, 'best').step == 4
   assert inference.restore(ann, tmp_path).step == 6
+
+
+def test_the_line_of_a_run_that_was_killed_after_its_last_save_is_written(ann, finished):
+  path = finished / 'metrics.jsonl'
+  *before, last = path.read_text().splitlines(keepends=True)
+  path.write_text(''.join(before))
+  assert train.train_and_evaluate(ann, finished)[0]
+  *kept, anew = path.read_text().splitlines(keepends=True)
+  assert kept == before
+  tested = {n: x for n, x in json.loads(last).items() if n.startswith(('step', 'test/'))}
+  assert json.loads(anew) == tested and 'test/reconstruction' in tested
+  assert train.train_and_evaluate(ann, finished) == (True, {})
 
 
 def test_held_out_images_are_not_trained_on(ann, tmp_path):

@@ -167,6 +167,33 @@ def test_a_run_of_which_nothing_fits_is_refused(config, tmp_path):
     warm_start.begin(config, {'params': {'encoder': {'kernel': np.zeros((3, 3))}}})
 
 
+@pytest.mark.parametrize(
+  'fields, message',
+  [
+    ({'model.tau': 0.5}, 'decoder, encoder, posterior, which train.only leaves .*: tau differ'),
+    ({'model.readout': 'learned'}, 'would not be as there: readout differ'),
+    ({'model.features': (7,)}, 'would not be as there: .*params/encoder/conv_0/.* differ'),
+    ({}, ''),
+  ],
+  ids=str,
+)
+def test_networks_that_stay_as_they_are_are_those_of_the_start(config, tmp_path, fields, message):
+  begun(config, tmp_path / 'first')
+  config.train.update(start=str(tmp_path / 'first'), only=('prior',))
+  config.update_from_flattened_dict(fields)
+  refused = pytest.raises(ValueError, match=message) if message else contextlib.nullcontext()
+  with refused:
+    train.prepare(config, tmp_path / 'run')
+
+
+@pytest.mark.parametrize('only', [(), ('prior',)])
+def test_networks_that_stay_random_are_warned_of(config, tmp_path, only, caplog):
+  config.train.only = only
+  with caplog.at_level('WARNING'):
+    train.prepare(config, tmp_path / 'run')
+  assert ('leaves decoder, encoder, posterior as they begin: random' in caplog.text) == bool(only)
+
+
 def stepped(config, variables, steps=3):
   """Variables after some steps, and the metrics of the first and of the last."""
   model = models.make(config.model)

@@ -133,7 +133,7 @@ class SpikingLayer(nn.Module):
       x, steps, own = before.x_BTF, before.timesteps, lambda: rates(self.neuron, before)
     else:
       x, steps = before, before.shape[1]
-      own = lambda: None if self.image else jnp.mean(before, (0, 1))
+      own = lambda: None if self.image else jnp.mean(layout.wide(before), (0, 1))
     records.operations(self, self.operation, kernel, x.shape[2:], steps, own)
 
 
