@@ -96,9 +96,9 @@ class Trained(NamedTuple):
     return total
 
   def encode(
-    self, images: data.Images | np.ndarray, seed: int = 0, label: np.ndarray | None = None
+    self, images: data.Images | np.ndarray, seed: int = 0, label: Any = None
   ) -> np.ndarray:
-    """Latents of images, uint8 or in [-1, 1], and of their labels, integers [N], if given."""
+    """Latents of images, uint8 or in [-1, 1]; `label` is their class, an integer or [N] of them."""
     return self.over(encode, _in_range(images), *self._told(label, len(images)), seed=seed)
 
   def decode(self, latents: np.ndarray, label: Any = None) -> np.ndarray:
@@ -109,12 +109,12 @@ class Trained(NamedTuple):
     self, images: data.Images | np.ndarray, seed: int = 0, label: Any = None
   ) -> np.ndarray:
     """Images [N, H, W, C] in [-1, 1] from images, uint8 or in [-1, 1]; `label` as in `encode`."""
-    told = self._told(label, len(images))
-    return self.over(reconstruct, _in_range(images), *told, seed=seed)
+    return self.decode(self.encode(images, seed, label), label)
 
-  def sample(self, count: int, seed: int = 0) -> np.ndarray:
-    """Latents of the prior: those of which `generate` makes images."""
-    return self.over(sample, np.arange(checks.count('count', count)), seed=seed)
+  def sample(self, count: int, seed: int = 0, label: Any = None) -> np.ndarray:
+    """Latents of the prior: those of which `generate` makes images; it says the rest."""
+    count = checks.count('count', count)
+    return self.over(sample, np.arange(count), *self._told(label, count), seed=seed)
 
   def generate(self, count: int, seed: int = 0, label: Any = None) -> np.ndarray:
     """Images [count, H, W, C] in [-1, 1] of the prior.
@@ -125,8 +125,7 @@ class Trained(NamedTuple):
     Raises:
       ValueError: for a model without a prior, or a label that is none of its classes.
     """
-    count = checks.count('count', count)
-    return self.over(generate, np.arange(count), *self._told(label, count), seed=seed)
+    return self.decode(self.sample(count, seed, label), label)
 
   def images(self, split: str) -> data.Images:
     """The images of a split that the run knows: 'train' or 'test'.
@@ -286,22 +285,12 @@ def decode(
   return model.decode(variables, latents_B, *label_B)
 
 
-def reconstruct(
-  model: Model, variables: Any, key: jax.Array, images_BHWC: jax.Array, *label_B: jax.Array
-) -> jax.Array:
-  """`Trained.reconstruct` of a batch."""
-  return model.reconstruct(variables, pixels(images_BHWC), key, *label_B)
-
-
-def sample(model: Model, variables: Any, key: jax.Array, rows_B: jax.Array) -> jax.Array:
-  """`Trained.sample` of as many latents as there are rows."""
-  if model.sample is None:
-    raise checks.ArgumentError('this model has no prior, and so no samples')
-  return model.sample(variables, key, len(rows_B))
-
-
-def generate(
+def sample(
   model: Model, variables: Any, key: jax.Array, rows_B: jax.Array, *label_B: jax.Array
 ) -> jax.Array:
-  """`Trained.generate` of as many images as there are rows, with their labels if given."""
-  return model.generate(variables, key, len(rows_B), *label_B)
+  """`Trained.sample` of as many latents as there are rows."""
+  if model.sample is None:
+    raise checks.ArgumentError(
+      'this model has no prior: it encodes and decodes, and has no samples'
+    )
+  return model.sample(variables, key, len(rows_B), *label_B)
