@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import os
 import pathlib
 import time
 from collections.abc import Callable, Iterator
@@ -62,8 +61,9 @@ def check(config: ConfigDict) -> None:
 def check_autoencoders(config: ConfigDict) -> None:
   """Checks that the autoencoder of the Frechet distance can be kept; ValueError if not."""
   folder = workdirs.check(fad.autoencoders(config), 'data.cache_dir')
-  there = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
-  if not files.is_writable(there) and not list(folder.glob(f'{config.data.name}-*/finished')):
+  if not files.is_writable(files.nearest(folder)) and not list(
+    folder.glob(f'{config.data.name}-*/finished')
+  ):
     raise ValueError(
       f'data.cache_dir: {folder} cannot be written, so that no autoencoder can be trained for the '
       'metric fad: take another data.cache_dir, or leave fad out of eval.metrics'
@@ -165,7 +165,7 @@ def train_autoencoder(config: ConfigDict, images_of: Callable[[str], data.Images
   Raises:
     signals.Stopped: if a signal came meanwhile.
   """
-  if fad.too_few(images_of):
+  if fad.missing_for(config, images_of):
     return
   own, workdir = fad.autoencoder(config, images_of)
   with distributed.alone(workdir.with_name(f'{workdir.name}.lock')):

@@ -433,6 +433,21 @@ def test_a_tiny_test_set_gets_a_report(run, tmp_path, test_images):
   assert text.count('<img class="pixels"') == 5 - (test_images == 1)  # nothing to go to
 
 
+def test_an_autoencoder_that_cannot_be_kept_costs_its_own_figures_alone(run, monkeypatch):
+  """Somebody's read-only cache has one of these images, but of other epochs."""
+  config, workdir, _ = run
+  trained = inference.restore(config, workdir)
+  trained = trained._replace(config=copy.deepcopy(config))
+  trained.config.eval.fad_epochs += 1
+  monkeypatch.setattr(files, 'is_writable', lambda folder: False)
+  evaluate.check_autoencoders(trained.config)
+  evaluate.train_autoencoder(trained.config, trained.images)
+  result = fad.evaluate(trained, trained.images).result([])
+  assert not result.figures and 'no autoencoder of these images is in' in result.missing
+  trained.config.eval.fad_epochs -= 1
+  assert not fad.missing_for(trained.config, trained.images)
+
+
 def test_a_damaged_earlier_evaluation_is_made_anew(run, tmp_path, caplog):
   (tmp_path / 'eval.json').write_bytes(bytes(100))
   assert figures.read(tmp_path / 'eval.json') == {}

@@ -52,7 +52,7 @@ class Space(NamedTuple):
 def evaluate(trained: Trained, images_of: Callable[[str], data.Images]) -> Metric:
   """The figures of `PROTOCOLS` in the project's own code; with `eval.fad_reference`, Frechet
   distances in theirs as well."""
-  if reason := too_few(images_of):
+  if reason := missing_for(trained.config, images_of):
     return fixed(Result({}, missing=f'fad: {reason}'))
   config = trained.config
   spaces = {'': own_space(config, images_of)}
@@ -76,14 +76,18 @@ def evaluate(trained: Trained, images_of: Callable[[str], data.Images]) -> Metri
   )
 
 
-def too_few(images_of: Callable[[str], data.Images]) -> str:
-  """Why a set is too small for these distances; '' if it is not."""
+def missing_for(config: ConfigDict, images_of: Callable[[str], data.Images]) -> str:
+  """Why there are none of these distances; '' if there are."""
   train, test = (len(images_of(split)) for split in ('train', 'test'))
-  few = (
-    f'too few images ({train} training and {test} test images; at least {BATCH} and {LEAST} are '
-    'needed)'
-  )
-  return few if train < BATCH or test < LEAST else ''
+  if train < BATCH or test < LEAST:
+    return (
+      f'too few images ({train} training and {test} test images; at least {BATCH} and {LEAST} are '
+      'needed)'
+    )
+  _, folder = autoencoder(config, images_of)
+  if not (folder / 'finished').exists() and not files.is_writable(files.nearest(folder)):
+    return f'no autoencoder of these images is in {folder.parent}, where nothing may be written'
+  return ''
 
 
 _FLOOR = 'a perfect model: up to {count} random training images'

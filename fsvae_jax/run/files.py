@@ -165,6 +165,11 @@ def locked(path: pathlib.Path, wait: bool = True) -> Iterator[None]:
     lock.release()
 
 
+def nearest(path: pathlib.Path) -> pathlib.Path:
+  """The path, or the nearest one above it that is there; OSError for one that cannot be."""
+  return next(p for p in (path, *path.absolute().parents) if p.exists() or p.is_symlink())
+
+
 def is_writable(folder: pathlib.Path) -> bool:
   """Whether it is a folder in which files can be written."""
   return os.path.isdir(folder) and os.access(folder, os.W_OK)

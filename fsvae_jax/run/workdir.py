@@ -42,7 +42,7 @@ def check(workdir: str | pathlib.Path, field: str = '--workdir') -> pathlib.Path
       'could not be read again; take another name'
     )
   try:
-    above = next(p for p in (path, *path.absolute().parents) if p.exists() or p.is_symlink())
+    above = files.nearest(path)
     usable = above.is_dir()
   except OSError as error:
     raise ValueError(f'{field} is {path}, which cannot be made ({error.strerror})') from error
@@ -62,8 +62,7 @@ def check_writable(workdir: str | pathlib.Path, inside: Sequence[str] = ()) -> p
     ValueError: for one that is somebody else's to write in, and as `check` does.
   """
   path = check(workdir)
-  above = next(p for p in (path, *path.absolute().parents) if p.exists())
-  if not files.is_writable(above):
+  if not files.is_writable(files.nearest(path)):
     ours = 'name a folder of yours'
     if path.exists():
       ours = 'copy its config.json, data.json and checkpoints into a folder of yours, and name that'
