@@ -1,8 +1,12 @@
 """Runs that are killed, on full disks, at any moment. `pytest tests/chaos_test.py --kills=20`."""
 
+import json
+import os
 import random
 import shutil
+import signal
 import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -24,10 +28,45 @@ def test_a_run_killed_at_random_moments_ends_as_one_that_was_not(tmp_path, reque
   print(result)
   assert result['killed'] == kills
   assert kills < 10 or result['while_saving'] > 1
-  whole, cut = (np.load(tmp_path / name / 'end.npz') for name in ('whole', 'cut'))
+  assert_same_end(tmp_path)
+  assert soak.steps_logged(tmp_path / 'cut') == soak.steps_logged(tmp_path / 'whole')
+
+
+KILLED = """
+import os, signal, sys
+from fsvae_jax.run import checkpoint
+from tests import smoke
+
+save = checkpoint.Checkpoints.save
+
+def and_die(self, step, *rest):
+  save(self, step, *rest)  # which goes on in threads
+  if step == 4:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+checkpoint.Checkpoints.save = and_die
+smoke.main(*sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize('optimizer', ['muon', 'adamw'])
+def test_a_run_killed_while_it_saves_ends_as_one_that_was_not(tmp_path, optimizer):
+  fields = {'train.optimizer': optimizer, 'train.test_every': 0}
+  start = lambda name: smoke.start(tmp_path / name, tmp_path / 'cache', fields)
+  assert start('whole').wait() == 0
+  command = [sys.executable, '-c', KILLED, tmp_path / 'cut', tmp_path / 'cache', json.dumps(fields)]
+  environment = os.environ | {'XLA_FLAGS': smoke.xla_flags(1)}
+  killed = subprocess.run(list(map(str, command)), cwd=smoke.ROOT, env=environment)
+  assert killed.returncode == -signal.SIGKILL
+  assert (tmp_path / 'cut/checkpoints/2').is_dir() and not (tmp_path / 'cut/end.npz').exists()
+  assert start('cut').wait() == 0
+  assert_same_end(tmp_path)
+
+
+def assert_same_end(folder):
+  whole, cut = (np.load(folder / name / 'end.npz') for name in ('whole', 'cut'))
   for name in whole.files:
     np.testing.assert_array_equal(cut[name], whole[name])
-  assert soak.steps_logged(tmp_path / 'cut') == soak.steps_logged(tmp_path / 'whole')
 
 
 @pytest.fixture

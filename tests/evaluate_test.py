@@ -151,6 +151,20 @@ def test_the_step_that_is_asked_for_is_evaluated_and_exported(run, tmp_path, mon
     np.testing.assert_array_equal(exported.generate(2), of_step.generate(2))
 
 
+def test_rows_of_images_are_above_those_of_their_reconstructions():
+  grid = samples.in_turns(np.arange(16), np.arange(16) + 100)
+  rows = np.split(grid, 4)
+  assert [row[0] for row in rows] == [0, 100, 8, 108] and all(len(row) == 8 for row in rows)
+
+
+def test_each_row_is_of_a_class():
+  asked = []
+  generate = lambda count, label: asked.append(label) or np.zeros((count, 2, 2, 1))
+  trained = types.SimpleNamespace(generate=generate, model=types.SimpleNamespace(classes=3))
+  assert len(samples.of_classes(trained)) == 24
+  np.testing.assert_array_equal(np.reshape(asked, (3, 8)), [[0] * 8, [1] * 8, [2] * 8])
+
+
 def test_generated_images_follow_from_the_seed(run):
   config, workdir, _ = run
   made = []
