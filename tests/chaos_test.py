@@ -54,7 +54,15 @@ def test_a_run_killed_while_it_saves_ends_as_one_that_was_not(tmp_path, optimize
   fields = {'train.optimizer': optimizer, 'train.test_every': 0}
   start = lambda name: smoke.start(tmp_path / name, tmp_path / 'cache', fields)
   assert start('whole').wait() == 0
-  command = [sys.executable, '-c', KILLED, tmp_path / 'cut', tmp_path / 'cache', json.dumps(fields)]
+  command = [
+    sys.executable,
+    '-c',
+    KILLED,
+    tmp_path / 'cut',
+    tmp_path / 'cache',
+    json.dumps(fields),
+    '',
+  ]
   environment = os.environ | {'XLA_FLAGS': smoke.xla_flags(1)}
   killed = subprocess.run(list(map(str, command)), cwd=smoke.ROOT, env=environment)
   assert killed.returncode == -signal.SIGKILL
