@@ -47,7 +47,8 @@ from fsvae_jax.training_step import Batch
 def losses(
   model: Model, variables: Any, key: jax.Array, images_BHWC: jax.Array, label_B: Any = None, **count
 ) -> dict:
-  """The loss and its parts, {name: scalar}, of a batch of test images and their labels, if any."""
+  """The loss and its parts, {name: scalar}, of a batch of test images and their labels, if any, of
+  which as many are told as in training."""
   batch = {'image': data.normalize(images_BHWC), 'label': label_B}
   return model.loss(variables, batch, model.draw(key, len(images_BHWC)), train=False, **count)[1][1]
 
@@ -58,7 +59,8 @@ def losses_and_operations(model: Model, variables: Any, key: jax.Array, *batch: 
 
 
 def firing(model: Model, variables: Any, key: jax.Array, images_BHWC: jax.Array) -> dict:
-  """Firing rates, {layer: scalar}, on both ways of an image; {} of a model without spikes."""
+  """Firing rates, {layer: scalar}, on both ways of an image, the prior's as it reads z of the
+  posterior; {} of a model without spikes."""
   if model.record is None:
     return {}
   image_BHWC = data.normalize(images_BHWC)
@@ -69,7 +71,11 @@ def firing(model: Model, variables: Any, key: jax.Array, images_BHWC: jax.Array)
 
 
 def test_scalars(trained: Trained, images: Any, key: jax.Array) -> dict[str, float]:
-  """Means of the loss and its parts over `images`, with the draws of `key`."""
+  """Means of the loss and its parts over `images`, with the draws of `key`.
+
+  What a loss takes of a batch as a whole (the rate latent's distance, model.variance=error) is the
+  mean over the batches.
+  """
   labels = getattr(images, 'labels', None)
   arrays = (images,) if labels is None else (images, labels)
   if not trained.config.train.get('energy_weight'):

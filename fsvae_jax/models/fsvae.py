@@ -2,7 +2,7 @@
 
 encoder    x[t]    = E(image)                                    spikes [B, T, D]
 latent     z, and the distance of its posterior given x from its prior: latents/
-decoder    image^  = tanh(sum_t 0.8^(T-1-t) D(z)[t])
+decoder    image^  = tanh(readout D(z)),    the published one: sum_t 0.8^(T-1-t) D(z)[t]
 loss       = error + weight * distance,    error = mean (image^ - image)^2
            or pixels / 2 * log(error) + weight * distance
 

@@ -57,7 +57,7 @@ def make(config: Any, neuron: neurons.LIF) -> Latent:
 
 class Patterns(nn.Module):
   """Uniform numbers [B, 1 + D], beside them lines [B, N] of labels if there are classes, to spikes
-  [B, T, D], and whether the patterns are fitted.
+  [B, steps, D], those with which a sample begins, and whether the patterns are fitted.
 
   The first number chooses the pattern, the others become the neurons' noise.
   """
@@ -112,7 +112,7 @@ def draw(config: Any, key: jax.Array, count: int, train: bool = False) -> dict[s
 
 
 def sample(run: Pass, draws: bernoulli.Draws) -> jax.Array:
-  """z [B, T, D]: a pattern's steps, then the prior's."""
+  """z [B, T, D]: a pattern's steps, then the prior's; ValueError names draws of another latent."""
   batch, _, latent_dim = checks.integers('picks', drawn(draws, 'picks'), 'B', 'T', 'D').shape
   uniform_BU = checks.floats('uniform', drawn(draws, 'uniform'), batch, 1 + latent_dim)
   first_BTD, fitted = run('patterns', uniform_BU)

@@ -91,23 +91,32 @@ def _spikes_jvp(at, d):
 def infer(
   run: Pass, x_BTD: jax.Array, draws: Draws, schedule: float | jax.Array = 0.0
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-  """z [B, T, D] of the encoder's rates, and the rates of both, {'q' | 'p': [B, D]}."""
+  """z [B, T, D] of the encoder's rates, and the rates of both, {'q' | 'p': [B, D]}.
+
+  Raises:
+    ValueError: naming draws that are not of `draw`.
+  """
   del schedule
-  q_BD = jnp.mean(wide(x_BTD), axis=1)
-  uniform_BTD = checks.floats('uniform', drawn(draws, 'uniform'), *x_BTD.shape)
+  q_BD, z_BTD = _posterior(x_BTD, draws)
   normal_BD = checks.floats('normal', drawn(draws, 'normal'), *q_BD.shape)
-  return spikes(q_BD, uniform_BTD), {'q': q_BD, 'p': run('prior', normal_BD)}
+  return z_BTD, {'q': q_BD, 'p': run('prior', normal_BD)}
 
 
 def encode(run: Pass, x_BTD: jax.Array, draws: Draws) -> jax.Array:
-  """z [B, T, D] of the encoder's rates, without gradient."""
+  """z [B, T, D] of the encoder's rates, without gradient; raises as `infer`."""
   del run
+  return jax.lax.stop_gradient(_posterior(x_BTD, draws)[1])
+
+
+def _posterior(x_BTD, draws):
+  """The rates [B, D] of the encoder's spikes, and z [B, T, D] of them."""
+  q_BD = jnp.mean(wide(x_BTD), axis=1)
   uniform_BTD = checks.floats('uniform', drawn(draws, 'uniform'), *x_BTD.shape)
-  return jax.lax.stop_gradient(spikes(jnp.mean(wide(x_BTD), axis=1), uniform_BTD))
+  return q_BD, spikes(q_BD, uniform_BTD)
 
 
 def sample(run: Pass, draws: Draws) -> jax.Array:
-  """z [B, T, D] of the prior's rates, without gradient."""
+  """z [B, T, D] of the prior's rates, without gradient; raises as `infer`."""
   normal_BD = checks.floats('normal', drawn(draws, 'normal'), 'B', 'D')
   batch, latent_dim = normal_BD.shape
   uniform_BTD = checks.floats('uniform', drawn(draws, 'uniform'), batch, 'T', latent_dim)
