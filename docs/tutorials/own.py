@@ -133,6 +133,23 @@ plt.show()
 #
 # To use an own part from the command line, put the function and its row into a file of your own
 # configuration: `--config=my.py` runs that file, and its `get_config()` names the part. Give it to
-# `--mode=eval` and the others too, since a run's folder knows the name of the part alone.
+# `--mode=eval` and the others too, since a run's folder knows the name of the part alone. A
+# surrogate, in a file:
+#
+# ```python
+# import jax.numpy as jnp
+#
+# from fsvae_jax.configs import digits
+# from fsvae_jax.spiking.surrogate import SURROGATES
+#
+# SURROGATES['bump'] = lambda u, v_th: jnp.exp(-jnp.square(u - v_th) / 0.18)
+#
+#
+# def get_config(kind=''):
+#   config = digits.get_config(kind)
+#   if 'surrogate' in config.model:  # the ANN has none
+#     config.model.surrogate = 'bump'
+#   return config
+# ```
 #
 # What else can be added, and where: [architecture](../explanation/architecture.md#to-add).

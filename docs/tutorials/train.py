@@ -12,6 +12,11 @@ from fsvae_jax import configuration, data, inference, samples, train
 from fsvae_jax.run import pictures, writer
 
 # %% [markdown]
+# The model has four networks. The *encoder* turns an image into spikes; the *posterior* turns these
+# into the latent z, T steps of D zeros and ones; the *decoder* turns z into an image. The *prior*
+# learns to make such z without an image. [The paper in two pages](../explanation/paper.md) has a
+# drawing.
+#
 # ## A configuration
 #
 # `--config=digits` on the command line is `configuration.load('digits')` here. It is a dictionary
@@ -116,6 +121,6 @@ assert np.array_equal(generated, trained.generate(48, seed=0))
 # is twice as wide for longer, evaluates it, and writes a report. From the command
 # line, more of this run's samples are
 #
-#     python -m fsvae_jax.main --mode=generate --workdir=runs/train --count=48
+#     python -m fsvae_jax.main --mode=generate --workdir=runs/train --count=48 --seed=1
 #
 # Next: [what happens inside a layer](layer.md).
