@@ -29,6 +29,7 @@ from fsvae_jax import configuration, data
 from fsvae_jax.run import files, pictures, signals, writer
 
 PROBE_STEPS = 40
+SIGNALS = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 COMMON = {
   'data.validation': 10,
   'train.log_every': 20,
@@ -129,9 +130,9 @@ class Unfinished(Exception):
 
 def ended(command):
   """The exit code of a process, which is told of the signals that come to this one."""
-  process = subprocess.Popen(command)
+  process = subprocess.Popen(command, process_group=0)  # a terminal tells this one alone
   tell = lambda number, _: process.send_signal(number)
-  before = {number: signal.signal(number, tell) for number in (signal.SIGINT, signal.SIGTERM)}
+  before = {number: signal.signal(number, tell) for number in SIGNALS}
   code = process.wait()
   for number, handler in before.items():
     signal.signal(number, handler)
@@ -144,7 +145,7 @@ def train(variant, seed, steps, args, workdir, **more):
   flags += [f'--config.seed={seed}', f'--config.train.steps={steps}']
   command = [sys.executable, '-m', 'fsvae_jax.main', f'--config={args.config}']
   code = ended([*command, f'--workdir={workdir}', *flags])
-  if code in (signals.STOPPED, -signal.SIGINT, -signal.SIGTERM):
+  if code in (signals.STOPPED, *(-number for number in SIGNALS)):
     sys.exit(signals.STOPPED)
   if code:
     raise Unfinished(f'{workdir} ended with {code}')
@@ -194,8 +195,6 @@ def finished(variant, seed, args, workdir):
   """The line of a finished run: what it was, what it cost, its figures."""
   evaluated = files.read_json(workdir / 'eval.json')
   last = writer.read_metrics(workdir)[-1]
-  if 'validation/reconstruction' not in last:  # it was killed before it wrote the line
-    raise Unfinished(f'{workdir} lacks the line of its last step in metrics.jsonl: remove it')
   images = last['step'] * batch_size(variant, args)
   return {
     'config': fields.named(args.config, args.fields),

@@ -108,7 +108,7 @@ def idle(name: str, values: Mapping[str, Any]) -> bool:
   if name not in NEEDS:
     return False
   other, holds, _ = NEEDS[name]
-  return not holds(values[other])
+  return other in values and not holds(values[other])  # which models of one's own may lack
 
 
 WIDTHS = Field(

@@ -112,7 +112,7 @@ class Trained(NamedTuple):
     return self.decode(self.encode(images, seed, label), label)
 
   def sample(self, count: int, seed: int = 0, label: Any = None) -> np.ndarray:
-    """Latents of the prior: those of which `generate` makes images; it says the rest."""
+    """Latents of the prior: those of which `generate` makes images; `label` as there."""
     count = checks.count('count', count)
     return self.over(sample, np.arange(count), *self._told(label, count), seed=seed)
 

@@ -4,7 +4,7 @@
   python -m fsvae_jax.main --config=mnist --config.train.epochs=2
   python -m fsvae_jax.main --mode=generate --workdir=runs/mnist --count=100
 
---mode=  (all but train read the configuration of the run in --workdir)
+--mode=  (with the configuration of the run in --workdir; of a new one, --config names it)
   train        trains, goes on where an earlier start stopped, then evaluates; the default
   eval         figures in eval.json, and a page to look at, report.html
   generate     new images, in WORKDIR/generate
@@ -66,7 +66,7 @@ flags.DEFINE_enum(
   ['train', *OF_A_RUN],
   'train: train, then evaluate; eval: metrics and report; generate, reconstruct: write images; '
   'export: write the model for other programs, as --format says. '
-  "All but train read the run's own configuration from its workdir.",
+  "The configuration is the run's own, in its workdir; a training may give it anew by --config.",
 )
 flags.DEFINE_string('step', None, "A checkpoint's number, or best, if not the newest.")
 flags.DEFINE_enum('format', 'safetensors', list(export.FORMATS), 'What to export.')
@@ -155,17 +155,19 @@ def parse_flags(argv: list[str]) -> list[str]:
   for name, value in vars(given).items():
     if value == '':
       sys.exit(f'--{name} is empty: give a value, or leave it out')
+  goes_on = False
   try:
     folder = given.workdir or f'runs/{configuration.run_name(given.config or DEFAULT)}'
     folder = workdir.check(folder)
-    goes_on = given.workdir and not given.config and (folder / 'config.json').exists()
+    is_run = (folder / 'config.json').exists()
+    goes_on = bool(given.workdir and is_run and not given.config and not of_run)
     config = (
       recorded(folder, given.config)
       if of_run or goes_on
       else configuration.load(given.config or DEFAULT)
     )
   except (ValueError, FileNotFoundError) as error:
-    sys.exit(f'{error}')
+    sys.exit(f'{error}' + '; or give its --config' * goes_on)
   before = fields.flatten(config.to_dict())
   mode = [f'--mode={given.mode}'] if given.mode else []
   overrides = configuration.parse_flags([argv[0], f'--workdir={folder}', *mode, *rest], config)

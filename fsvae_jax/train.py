@@ -45,12 +45,19 @@ from fsvae_jax.training_step import Batch
 
 
 def losses(
-  model: Model, variables: Any, key: jax.Array, images_BHWC: jax.Array, label_B: Any = None, **count
+  model: Model,
+  variables: Any,
+  key: jax.Array,
+  images_BHWC: jax.Array,
+  label_B: Any = None,
+  **options,
 ) -> dict:
   """The loss and its parts, {name: scalar}, of a batch of test images and their labels, if any, of
   which as many are told as in training."""
   batch = {'image': data.normalize(images_BHWC), 'label': label_B}
-  return model.loss(variables, batch, model.draw(key, len(images_BHWC)), train=False, **count)[1][1]
+  return model.loss(variables, batch, model.draw(key, len(images_BHWC)), train=False, **options)[1][
+    1
+  ]
 
 
 def losses_and_operations(model: Model, variables: Any, key: jax.Array, *batch: jax.Array) -> dict:
@@ -128,10 +135,8 @@ def checked_model(config: ConfigDict) -> tuple[Model, Any]:
   try:
     model = models.make(config.model)
   except TypeError as error:  # a field of another model
-    raise ValueError(
-      f'config.model, of model.name {config.model.name}: {error}; --config=NAME:ann has the fields '
-      'of the conventional model'
-    ) from error
+    way = '; --config=NAME:ann has its fields' * (config.model.name == 'ann_vae')
+    raise ValueError(f'config.model, of model.name {config.model.name}: {error}{way}') from error
   if config.train.get('energy_weight') and model.record is None:
     raise ValueError(
       f'train.energy_weight is {config.train.energy_weight}, but {config.model.name} has no '
@@ -205,7 +210,7 @@ def train_and_evaluate(
 
   Returns:
     Whether all steps are done and no signal came, and the metrics of the last line of metrics.jsonl
-    ({} if no step was left to do).
+    ({} if it is there already).
 
   Raises:
     ValueError, FileNotFoundError: for a configuration, data or a workdir that cannot be used;

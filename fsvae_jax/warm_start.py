@@ -10,8 +10,6 @@ from ml_collections import ConfigDict
 from fsvae_jax import configuration, inference
 from fsvae_jax.run import files
 
-CONSTANTS = ('tau', 'v_th', 'learned', 'readout')  # of what a network computes, beside its arrays
-
 
 def begin(config: ConfigDict, like: Any) -> dict[str, Any]:
   """The arrays `fitting` of the run in `train.start`: of its newest step, those that tests use.
@@ -37,13 +35,15 @@ def begin(config: ConfigDict, like: Any) -> dict[str, Any]:
   if not found:
     raise ValueError(f'train.start is {folder}: no array there has a name and shape of this model')
   if frozen := networks_that_stay(config, trained):
-    fields = [f for f in CONSTANTS if config.model.get(f) != theirs.model.get(f)]
+    constants = ('tau', 'v_th', 'learned') + ('readout',) * ('decoder' in frozen)
+    fields = [f'model.{f}' for f in constants if config.model.get(f) != theirs.model.get(f)]
     left = {name for name, _ in (*_named(variables), *_named(trained))} - found.keys()
     arrays = sorted(name for name in left if name.split('/')[1] in frozen)
     if different := fields or arrays:
       raise ValueError(
         f'train.start is {folder}, but {", ".join(frozen)}, which train.only leaves as they are, '
-        f'would not be as there: {", ".join(different)} differ'
+        f'would not be as there, as {", ".join(different)} differ: take them as there, or let '
+        'these networks learn'
       )
   return found
 

@@ -155,24 +155,31 @@ def test_a_training_goes_on_without_being_named(parse, run):
   config = parse(f'--workdir={run}', '--config.train.steps=950')
   assert (config.data.path, config.model.timesteps, config.train.steps) == ('/data/mine', 7, 950)
   assert parse(f'--workdir={run}/other').model.timesteps != 7  # a new one
+  (run / 'config.json').write_text('{"mod')
+  with pytest.raises(SystemExit, match='config.json is damaged .*; or give its --config'):
+    parse(f'--workdir={run}')
+  assert parse(f'--workdir={run}', '--config=digits').model.timesteps != 7
 
 
 @pytest.mark.parametrize('flag', [[], ['-v=1']])
-def test_what_cannot_be_is_told_in_a_line_and_what_went_wrong_with_its_traceback(
-  parse, tmp_path, monkeypatch, flag
-):
+def test_what_cannot_be_is_told_in_a_line(parse, tmp_path, monkeypatch, flag):
   monkeypatch.setattr(main, 'keep_compiled', lambda folder: None)
   arguments = ['--config.data.path=nowhere', f'--workdir={tmp_path}/run', *flag]
   of_ours = (ValueError, FileNotFoundError) if flag else SystemExit
   with pytest.raises(of_ours, match='data.path .*nowhere is neither'):
     parse(*arguments, then=lambda: main.main([]))
 
-  def broken(*_):
-    return {}['key']
 
+@pytest.mark.parametrize(
+  'broken, error',
+  [(lambda *_: main.fields.may_change(5), TypeError), (lambda *_: json.loads('{'), ValueError)],
+  ids=['a line of ours that is no raise', 'a raise that is not ours'],
+)
+def test_what_went_wrong_is_told_with_its_traceback(parse, tmp_path, monkeypatch, broken, error):
+  monkeypatch.setattr(main, 'keep_compiled', lambda folder: None)
   monkeypatch.setattr(main.train, 'train_and_evaluate', broken)
-  with pytest.raises(KeyError):
-    parse(*arguments, then=lambda: main.main([]))
+  with pytest.raises(error):
+    parse(f'--workdir={tmp_path}/run', then=lambda: main.main([]))
 
 
 @pytest.mark.parametrize(

@@ -170,9 +170,10 @@ def test_a_run_of_which_nothing_fits_is_refused(config, tmp_path):
 @pytest.mark.parametrize(
   'fields, message',
   [
-    ({'model.tau': 0.5}, 'decoder, encoder, posterior, which train.only leaves .*: tau differ'),
-    ({'model.readout': 'learned'}, 'would not be as there: readout differ'),
-    ({'model.features': (7,)}, 'would not be as there: .*params/encoder/conv_0/.* differ'),
+    ({'model.tau': 0.5}, 'decoder, encoder, posterior, which .* as model.tau differ: take'),
+    ({'model.readout': 'learned'}, 'as there, as model.readout differ'),
+    ({'model.readout': 'learned', 'train.only': ('decoder',)}, ''),
+    ({'model.features': (7,)}, 'as there, as .*params/encoder/conv_0/.* differ'),
     ({}, ''),
   ],
   ids=str,

@@ -111,9 +111,9 @@ for name, other_NTD in changed.items():
 show(samples.quantized(np.concatenate([trained.decode(z[:8]) for z in changed.values()])), 8)
 
 # %% [markdown]
-# Of digits the order in time hardly matters; which channels fire, and how often, is the image. The latent is
-# a *rate code*, although nothing in the model says that it must be: the encoder sees the same image
-# at every step, so there is little to say with time. Losing spikes is survived as well:
+# Of digits the order in time hardly matters; which channels fire, and how often, is the image. The
+# latent is a *rate code*, although nothing in the model says that it must be: the encoder sees the
+# same image at every step, so there is little to say with time. Losing spikes is survived as well:
 
 # %%
 for name, perturb in {'lost': robustness.dropout, 'flipped': robustness.flip}.items():

@@ -9,7 +9,9 @@ import numpy as np
 from PIL import Image
 
 from fsvae_jax.data.arrays import read_idx
+from fsvae_jax.run import console
 
+WAITS = '{builder.name} is not in {builder.data_path}: TFDS downloads it, or gives up after minutes'
 Arrays = dict[str, tuple[np.ndarray, np.ndarray]]  # {split: (images [N, H, W], labels [N])}
 
 
@@ -20,7 +22,9 @@ def from_idx(builder: Any, arrays_of: Callable[[Any], Arrays] | None = None) -> 
     builder: TFDS's, of 'mnist' or 'fashion_mnist'.
     arrays_of: TFDS's download manager -> Arrays; default: what it downloads.
   """
-  arrays_of = arrays_of or (lambda manager: _downloaded(builder.URL, manager))
+  if not arrays_of:
+    console.say(WAITS.format(builder=builder))
+    arrays_of = lambda manager: _downloaded(builder.URL, manager)
   builder._split_generators = lambda manager: {
     split: _examples(*arrays) for split, arrays in arrays_of(manager).items()
   }

@@ -73,9 +73,6 @@ def _tfds(
     try:
       builder = tfds.builder(name, data_dir=data_dir, file_format='array_record')
       if not builder.is_prepared():
-        console.say(
-          f'{name} is not in {builder.data_path}: TFDS downloads it, or gives up after minutes'
-        )
         prepare(builder)
     except Exception as error:  # TFDS and its downloads raise all kinds
       raise FileNotFoundError(
@@ -110,6 +107,7 @@ def _with_tensorflow(builder):
   """Lets the builder prepare its data set, which needs TensorFlow for all but the download."""
   if importlib.util.find_spec('tensorflow') is None:
     raise ImportError("TFDS needs TensorFlow to prepare it: pip install 'fsvae_jax[data]'")
+  console.say(preparing.WAITS.format(builder=builder))
   builder.download_and_prepare()
 
 

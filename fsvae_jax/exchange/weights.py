@@ -71,7 +71,9 @@ def _model(folder: pathlib.Path, about: Mapping[str, str]) -> tuple[ConfigDict, 
   try:
     config = configuration.of_run(folder)
   except ValueError as error:
-    raise ValueError(f'{folder}/config.json is damaged: export the run again') from error
+    raise ValueError(
+      f'{folder}/config.json is damaged: get it again, or export the run again'
+    ) from error
   if not config:
     raise FileNotFoundError(f'{folder} has no config.json, which says of which model {FILE} is')
   try:

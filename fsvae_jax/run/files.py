@@ -78,7 +78,7 @@ def replacing_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
         path.rename(before)
       made.rename(path)
     except BaseException:
-      if before.exists():
+      if before.exists() and not path.exists():
         before.rename(path)
       raise
 

@@ -471,7 +471,11 @@ def test_a_set_that_cannot_be_downloaded_is_told_with_the_ways_to_get_it(config,
     raise ConnectionError('Network is unreachable')
 
   builder = types.SimpleNamespace(
-    is_prepared=lambda: False, data_path='there', download_and_prepare=download
+    name='mnist',
+    URL='https://nowhere/',
+    is_prepared=lambda: False,
+    data_path='there',
+    download_and_prepare=download,
   )
   monkeypatch.setattr(tfds, 'builder', lambda *_, **__: builder)
   config.update(name='mnist', path='')

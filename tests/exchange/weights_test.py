@@ -237,7 +237,7 @@ WRONG = {
   lambda folder: (folder / 'config.json').unlink(): (FileNotFoundError, 'has no config.json'),
   lambda folder: (folder / 'config.json').write_text('{'): (
     ValueError,
-    'config.json is damaged: export',
+    'config.json is damaged: get it',
   ),
 }
 

@@ -99,7 +99,9 @@ def test_the_authors_statistics_are_of_other_images_than_ours():
   ours = RNG.normal(size=(10_000, 3))
   assert not fad.of_others(config, space(ours), ours)
   assert 'of 10000 test images, here are 7' in fad.of_others(config, space(ours), ours[:7])
-  assert 'images are 12 from' in fad.of_others(config, space(ours + 2), ours)  # as KMNIST's, 10,000
+  assert 'are at a distance of 12 from' in fad.of_others(
+    config, space(ours + 2), ours
+  )  # as KMNIST's, 10,000
   config.data.name = 'digits'  # of which they have none
   assert not fad.of_others(config, space(ours[:7]), ours[:7])
 
@@ -196,6 +198,12 @@ def test_every_figure_has_a_protocol():
   values = measured(TEST, OTHER)
   assert {name.removesuffix('_authors') for name in values} == set(fad.PROTOCOLS)
   assert 'precision_authors' not in values
+
+
+def test_the_autoencoders_widths_are_the_published_ones():
+  widths = {32: (32, 64, 128, 256), 64: (32, 64, 128, 256, 512), 16: (32, 64, 128), 28: (32, 64)}
+  assert {size: fad._widths(size) for size in widths} == widths
+  assert fad._widths(256) == (32, 64, 128, 256, 512, 512, 512) and fad._widths(2) == (32,)
 
 
 def test_an_autoencoder_is_of_its_images_and_their_size(tmp_path):
