@@ -512,6 +512,13 @@ def test_the_line_of_a_run_that_was_killed_after_its_last_save_is_written(ann, f
   assert train.train_and_evaluate(ann, finished) == (True, {})
 
 
+def test_what_a_model_does_not_fit_is_left_as_it_is(ann, finished, monkeypatch):
+  """Running statistics of a network without parameters, in a model of one's own."""
+  monkeypatch.setattr(train, 'unfitted', lambda state: pytest.fail('statistics are lost'))
+  ann.train.steps += 1
+  assert train.train_and_evaluate(ann, finished)[0]
+
+
 def test_held_out_images_are_not_trained_on(ann, tmp_path):
   whole = len(train.prepare(ann, tmp_path).train_images)
   ann.data.validation = 10

@@ -109,6 +109,16 @@ def test_accumulates_are_those_of_every_single_spike(recorded, path):
   assert sum(want > 0 for want in wanted.values()) >= 7  # most layers did get spikes
 
 
+def test_rates_in_bfloat16_are_those_of_its_spikes():
+  """Shares of 7 x 4 spikes, which 8 bits would round."""
+  model = fsvae.make(timesteps=TIMESTEPS, draws=DRAWS, dtype='bfloat16', **SIZES)
+  variables = model.init(jax.random.key(0))
+  z_BTD = jax.random.bernoulli(jax.random.key(2), 0.4, (7, TIMESTEPS, 5)).astype('float32')
+  share_D = np.mean(np.asarray(z_BTD), (0, 1))
+  counted = model.operations(variables, z_BTD)
+  np.testing.assert_allclose(counted['decoder/dense'].rates, share_D, rtol=1e-6)
+
+
 @pytest.mark.slow
 def test_the_loss_counts_the_same_with_the_gradient_of_every_single_spike():
   """By hand: the spikes of a training pass, as arrays, times what they reach."""
