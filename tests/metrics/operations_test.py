@@ -113,10 +113,13 @@ def test_rates_in_bfloat16_are_those_of_its_spikes():
   """Shares of 7 x 4 spikes, which 8 bits would round."""
   model = fsvae.make(timesteps=TIMESTEPS, draws=DRAWS, dtype='bfloat16', **SIZES)
   variables = model.init(jax.random.key(0))
+  variables['params'] = jax.tree.map(lambda x: x * 2, variables['params'])
   z_BTD = jax.random.bernoulli(jax.random.key(2), 0.4, (7, TIMESTEPS, 5)).astype('float32')
-  share_D = np.mean(np.asarray(z_BTD), (0, 1))
-  counted = model.operations(variables, z_BTD)
-  np.testing.assert_allclose(counted['decoder/dense'].rates, share_D, rtol=1e-6)
+  spikes_BTF = np.asarray(model.record('spikes', variables, z_BTD)['decoder/dense'], 'f')
+  counted = model.operations(variables, z_BTD)['decoder/conv_0']
+  share_F = np.mean(spikes_BTF, (0, 1)).reshape(counted.rates.shape)
+  np.testing.assert_allclose(counted.rates, share_F, rtol=1e-6)
+  assert len(set(share_F.ravel())) > 3
 
 
 @pytest.mark.slow
