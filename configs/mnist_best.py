@@ -2,7 +2,7 @@
 
     python -m fsvae_jax.main --config=mnist_best
 
-Expect a test reconstruction error of .020 and, in the authors' features, a Frechet distance of 10.7
+Expect a test reconstruction error of .020 and, in the authors' features, a Frechet distance of 11
 (published: .031 and 35.5, after 150 epochs). What each choice does, and what more steps bring:
 docs/explanation/recipes.md.
 """
