@@ -23,7 +23,7 @@ import numpy as np
 
 from benchmarks import fields
 from benchmarks.tables import header, row
-from fsvae_jax import data, inference, models, train, training_step
+from fsvae_jax import assessment, data, inference, models, training_step
 from fsvae_jax.configs import mnist
 from fsvae_jax.exchange import reference_arrays, state_dicts
 from fsvae_jax.models import fsvae, passes
@@ -133,7 +133,7 @@ def run(config, images, test_images, seed, steps, every, pytorch_init, start):
   def measure(step):
     share_T = np.asarray(agree(state.variables, shown, test_key))
     trained = inference.Trained(config, pathlib.Path(), step, model, state.variables, mesh)
-    scalars = train.test_scalars(trained, test_images, test_key)
+    scalars = assessment.test_scalars(trained, test_images, test_key)
     mse = scalars['reconstruction'] if step else float('nan')
     figures[step] = mse, float(share_T.mean()), float(share_T[0])
     print(

@@ -19,7 +19,7 @@ import jax
 
 from benchmarks import fields
 from benchmarks.tables import header, row
-from fsvae_jax import configuration, data, inference, models, train, training_step
+from fsvae_jax import assessment, configuration, data, inference, models, train, training_step
 from fsvae_jax.run import files, sharding, states
 
 ERRORS = (0.20, 0.1757, 0.12, 0.09, 0.07)
@@ -59,7 +59,7 @@ def reach(config, errors, every, most):
     jax.block_until_ready(state)
     seconds += time.perf_counter() - begin
     trained = inference.Trained(config, pathlib.Path(), step, model, state.evaluated(), mesh)
-    error = train.test_scalars(trained, test_images, test_key)['reconstruction']
+    error = assessment.test_scalars(trained, test_images, test_key)['reconstruction']
     print(f'  {step * batch_size} images, {seconds:.0f} s: error {error:.4f}', flush=True)
     reached |= {e: (seconds, step * batch_size) for e in errors if error <= e and e not in reached}
     if len(reached) == len(errors) or step * batch_size >= most:

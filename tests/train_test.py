@@ -18,7 +18,7 @@ import pytest
 from absl import logging
 from flax import traverse_util
 
-from fsvae_jax import data, inference, models, train, training_step
+from fsvae_jax import assessment, data, inference, models, train, training_step
 from fsvae_jax.compute import chunks
 from fsvae_jax.models import networks
 from fsvae_jax.run import checkpoint, sharding, signals, states, workdir, writer
@@ -142,14 +142,14 @@ def test_interrupted_and_resumed_equals_uninterrupted(config, trained, tmp_path,
 
 def test_a_signal_during_a_test_loses_nothing(ann, tmp_path, monkeypatch):
   ann.train.update(test_every=3, checkpoint_every=0)
-  scalars = train.test_scalars
+  scalars = assessment.test_scalars
 
   def interrupted(*args):
     os.kill(os.getpid(), signal.SIGINT)
     return scalars(*args)
 
   with monkeypatch.context() as patch:
-    patch.setattr(train, 'test_scalars', interrupted)
+    patch.setattr(assessment, 'test_scalars', interrupted)
     train.train_and_evaluate(ann, tmp_path)
   assert sorted(int(p.name) for p in (tmp_path / 'checkpoints').glob('[0-9]*')) == [4]
 
@@ -416,9 +416,9 @@ def test_the_energy_is_pressed_down_to_its_target_and_no_further(config):
 def test_the_price_on_energy_is_a_part_of_what_a_test_says(config, trained):
   run = inference.restore(config, trained[1])
   images = run.images('test')[:8]
-  free = train.test_scalars(run, images, KEY)
+  free = assessment.test_scalars(run, images, KEY)
   run.config.train.update(energy_weight=2.0, energy_target=0.001)
-  priced = train.test_scalars(run, images, KEY)
+  priced = assessment.test_scalars(run, images, KEY)
   assert priced['energy_uj'] > 0.001 and 'energy_uj' not in free
   dearer = free['loss'] + 2 * (priced['energy_uj'] - 0.001)
   assert priced['loss'] == pytest.approx(dearer, rel=1e-5)
@@ -486,7 +486,9 @@ def test_the_checkpoint_of_the_smallest_validation_loss_stays(ann, tmp_path, mon
   losses = iter([0.2, 0.1, 0.3, 0.4])  # after steps 2, 4, 6, and of the test
   judged = []
   monkeypatch.setattr(
-    train, 'test_scalars', lambda _, images, __: judged.append(images) or {'loss': next(losses)}
+    assessment,
+    'test_scalars',
+    lambda _, images, __: judged.append(images) or {'loss': next(losses)},
   )
   train.train_and_evaluate(ann, tmp_path)
   held_out = train.prepare(ann, tmp_path).held_out

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
-from fsvae_jax import data, inference, models, train, training_step, warm_start
+from fsvae_jax import assessment, data, inference, models, train, training_step, warm_start
 from fsvae_jax.run import checkpoint, states, writer
 from fsvae_jax.run import workdir as runs
 from tests import smoke
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures('quick_compilation')
 def untested():
   """Runs without tests on the way, whose programs take as long to compile as the step."""
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(train, 'test', lambda *_: {})
+    patch.setattr(assessment, 'test', lambda *_: {})
     yield
 
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fsvae_jax import inference, train
+from fsvae_jax import assessment, inference, train
 from fsvae_jax.compute.recurrence import at
 from fsvae_jax.models import fsvae
 from fsvae_jax.models.latents import bernoulli, mixture
@@ -165,7 +165,7 @@ def test_a_sample_with_a_label_begins_with_a_pattern_of_its_class():
 @pytest.mark.slow
 @pytest.mark.parametrize('classes', [0, 10])
 def test_a_run_ends_with_patterns_of_its_training_images(tmp_path, monkeypatch, classes):
-  monkeypatch.setattr(train, 'test', lambda *_: {})  # whose programs take long to compile
+  monkeypatch.setattr(assessment, 'test', lambda *_: {})  # whose programs take long to compile
   fields = {'latent': 'mixture', 'components': 7, 'classes': classes}
   config = smoke.config(tmp_path / 'cache', **{f'model.{name}': x for name, x in fields.items()})
   config.train.update(steps=2, test_every=0)
